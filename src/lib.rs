@@ -1,0 +1,10 @@
+//! Hand-written CUDA kernels, a small autograd, and two studies of what ConvNets see and where.
+#![warn(missing_docs)]
+
+pub mod cpu;
+pub mod device;
+pub mod error;
+pub mod rng;
+pub mod tensor;
+
+pub use error::{Error, Result};

@@ -1,0 +1,93 @@
+//! Casts, layout changes at the edges of the crate, and `ndarray`.
+
+use half::{bf16, f16};
+use ndarray::{ArrayD, ArrayViewD, IxDyn};
+
+use super::{DType, Element, Tensor};
+use crate::device::Device;
+use crate::{Error, Result};
+
+impl Tensor {
+    /// All elements as `f64`, whatever the dtype.
+    pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
+        Ok(match self.dtype {
+            DType::F64 => self.to_vec::<f64>()?,
+            DType::F32 => self.data::<f32>()?.iter().map(|&v| v as f64).collect(),
+            DType::F16 => self.data::<f16>()?.iter().map(|v| v.to_f64()).collect(),
+            DType::BF16 => self.data::<bf16>()?.iter().map(|v| v.to_f64()).collect(),
+            DType::I32 => self.data::<i32>()?.iter().map(|&v| v as f64).collect(),
+            DType::U8 => self.data::<u8>()?.iter().map(|&v| v as f64).collect(),
+        })
+    }
+
+    /// A copy in another dtype, rounded to nearest even; the tensor itself when nothing changes.
+    pub fn cast(&self, dtype: DType) -> Result<Tensor> {
+        if dtype == self.dtype {
+            return Ok(self.clone());
+        }
+        let values = self.to_f64_vec()?;
+        let (shape, device) = (&self.shape, self.device);
+        fn collect<T: Element>(
+            values: &[f64],
+            shape: &super::Shape,
+            device: Device,
+            of: impl Fn(f64) -> T,
+        ) -> Result<Tensor> {
+            let cast: Vec<T> = values.iter().map(|&v| of(v)).collect();
+            Tensor::from_slice(shape, &cast, device)
+        }
+        match dtype {
+            DType::F64 => collect(&values, shape, device, |v| v),
+            DType::F32 => collect(&values, shape, device, |v| v as f32),
+            DType::F16 => collect(&values, shape, device, f16::from_f64),
+            DType::BF16 => collect(&values, shape, device, bf16::from_f64),
+            DType::I32 => collect(&values, shape, device, |v| v as i32),
+            DType::U8 => collect(&values, shape, device, |v| v as u8),
+        }
+    }
+
+    /// A copy with the four dimensions reordered: output dimension `i` is input dimension `order[i]`.
+    ///
+    /// Used at the edges only: NCHW images and OIHW filters of other frameworks become NHWC and
+    /// OHWI with `[0, 2, 3, 1]`, and go back with `[0, 3, 1, 2]`.
+    pub fn permute4(&self, order: [usize; 4]) -> Result<Tensor> {
+        let dims = self.shape.nhwc("permute4")?;
+        let mut sorted = order;
+        sorted.sort_unstable();
+        if sorted != [0, 1, 2, 3] {
+            return Err(Error::shape("permute4", format!("{order:?} is no order of 0..4")));
+        }
+        let strides = [dims[1] * dims[2] * dims[3], dims[2] * dims[3], dims[3], 1];
+        let out_dims = order.map(|d| dims[d]);
+        let step = order.map(|d| strides[d]);
+        let size = self.dtype.size();
+        let (from, mut out) = (self.as_bytes(), Tensor::empty(out_dims, self.dtype, self.device)?);
+        let to = out.unique("a new tensor")?.bytes_mut();
+        let mut at = 0;
+        for a in 0..out_dims[0] {
+            for b in 0..out_dims[1] {
+                for c in 0..out_dims[2] {
+                    for d in 0..out_dims[3] {
+                        let source =
+                            (a * step[0] + b * step[1] + c * step[2] + d * step[3]) * size;
+                        to[at..at + size].copy_from_slice(&from[source..source + size]);
+                        at += size;
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// A view as an `ndarray` array.
+    pub fn to_ndarray<T: Element>(&self) -> Result<ArrayViewD<'_, T>> {
+        ArrayViewD::from_shape(IxDyn(self.dims()), self.data::<T>()?)
+            .map_err(|e| Error::shape("to_ndarray", e.to_string()))
+    }
+
+    /// A CPU tensor with the elements of an `ndarray` array (any memory order).
+    pub fn from_ndarray<T: Element>(array: &ArrayD<T>) -> Result<Tensor> {
+        let values: Vec<T> = array.iter().copied().collect();
+        Tensor::from_slice(array.shape(), &values, Device::Cpu)
+    }
+}

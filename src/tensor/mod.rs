@@ -1,0 +1,225 @@
+//! Tensors: a shape, a dtype, a device and a flat, contiguous, shared buffer.
+//!
+//! There are no strides and no views but [`Tensor::reshape`], so every kernel sees plain memory.
+//! Images are NHWC. A clone shares the buffer; [`Tensor::data_mut`] refuses while it is shared, which
+//! is how an in-place change under a tape's feet is caught.
+
+mod convert;
+mod dtype;
+mod shape;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use dtype::{DType, Element, Real};
+pub use shape::Shape;
+
+use crate::device::{Buffer, Device};
+use crate::{Error, Result};
+
+/// An n-dimensional array on a device. Cheap to clone; see the module's page.
+#[derive(Clone)]
+pub struct Tensor {
+    shape: Shape,
+    dtype: DType,
+    device: Device,
+    buffer: Arc<Buffer>,
+}
+
+impl Tensor {
+    /// A tensor with unspecified contents, for an operation that writes every element.
+    pub fn empty(shape: impl Into<Shape>, dtype: DType, device: Device) -> Result<Self> {
+        let shape = shape.into();
+        let buffer = device.allocate(shape.len() * dtype.size())?;
+        Ok(Tensor {
+            shape,
+            dtype,
+            device,
+            buffer: Arc::new(buffer),
+        })
+    }
+
+    /// All zeros.
+    pub fn zeros(shape: impl Into<Shape>, dtype: DType, device: Device) -> Result<Self> {
+        let mut tensor = Self::empty(shape, dtype, device)?;
+        tensor.unique("a new tensor")?.bytes_mut().fill(0);
+        Ok(tensor)
+    }
+
+    /// Every element `value`.
+    pub fn full<T: Element>(shape: impl Into<Shape>, value: T, device: Device) -> Result<Self> {
+        let mut tensor = Self::empty(shape, T::DTYPE, device)?;
+        tensor.data_mut::<T>()?.fill(value);
+        Ok(tensor)
+    }
+
+    /// A copy of `values` in this shape.
+    ///
+    /// # Errors
+    /// [`Error::Length`] when the counts differ.
+    pub fn from_slice<T: Element>(
+        shape: impl Into<Shape>,
+        values: &[T],
+        device: Device,
+    ) -> Result<Self> {
+        let shape = shape.into();
+        if shape.len() != values.len() {
+            return Err(Error::Length {
+                expected: shape.len(),
+                found: values.len(),
+                shape,
+            });
+        }
+        let mut tensor = Self::empty(shape, T::DTYPE, device)?;
+        tensor.data_mut::<T>()?.copy_from_slice(values);
+        Ok(tensor)
+    }
+
+    /// A rank-0 tensor.
+    pub fn scalar<T: Element>(value: T, device: Device) -> Result<Self> {
+        Self::from_slice([], &[value], device)
+    }
+
+    /// A tensor of this shape, dtype and device with unspecified contents.
+    pub fn empty_like(&self) -> Result<Self> {
+        Self::empty(&self.shape, self.dtype, self.device)
+    }
+
+    /// Extents.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Extents as a slice.
+    pub fn dims(&self) -> &[usize] {
+        self.shape.dims()
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Where the data lives.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.shape.is_empty()
+    }
+
+    /// Size of the data in bytes.
+    pub fn bytes(&self) -> usize {
+        self.len() * self.dtype.size()
+    }
+
+    /// The same elements in another shape; shares the buffer.
+    ///
+    /// # Errors
+    /// [`Error::Length`] when the counts differ.
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        if shape.len() != self.len() {
+            return Err(Error::Length {
+                expected: shape.len(),
+                found: self.len(),
+                shape,
+            });
+        }
+        Ok(Tensor { shape, ..self.clone() })
+    }
+
+    /// The elements, in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::DType`] when `T` is not the element type.
+    pub fn data<T: Element>(&self) -> Result<&[T]> {
+        self.expect_dtype::<T>()?;
+        // SAFETY: the buffer is aligned for every element type, initialised, and holds `len` elements
+        // of `dtype` (checked at construction); `Element` types accept every bit pattern.
+        Ok(unsafe { std::slice::from_raw_parts(self.buffer.as_ptr().cast(), self.len()) })
+    }
+
+    /// The elements, to be written.
+    ///
+    /// # Errors
+    /// [`Error::InPlace`] while another tensor or a tape shares the buffer; [`Error::DType`].
+    pub fn data_mut<T: Element>(&mut self) -> Result<&mut [T]> {
+        self.expect_dtype::<T>()?;
+        let len = self.len();
+        let buffer = self.unique("a tensor")?;
+        // SAFETY: as in `data`, and `unique` gave the only reference.
+        Ok(unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast(), len) })
+    }
+
+    /// Whether no other tensor and no tape shares the buffer.
+    pub fn is_unique(&mut self) -> bool {
+        Arc::get_mut(&mut self.buffer).is_some()
+    }
+
+    /// The elements copied out.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        self.data::<T>().map(<[T]>::to_vec)
+    }
+
+    /// The only element of a one-element floating tensor, as `f64`.
+    pub fn item(&self) -> Result<f64> {
+        if self.len() != 1 {
+            return Err(Error::shape(
+                "item",
+                format!("expected one element, found shape {}", self.shape),
+            ));
+        }
+        Ok(self.to_f64_vec()?[0])
+    }
+
+    /// A copy with a buffer of its own.
+    pub fn deep_clone(&self) -> Result<Self> {
+        let mut copy = self.empty_like()?;
+        let bytes = self.bytes();
+        copy.unique("a new tensor")?.bytes_mut()[..bytes]
+            .copy_from_slice(&self.buffer.bytes()[..bytes]);
+        Ok(copy)
+    }
+
+    /// The raw bytes, little-endian elements in row-major order.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.buffer.bytes()[..self.bytes()]
+    }
+
+    fn expect_dtype<T: Element>(&self) -> Result<()> {
+        if self.dtype == T::DTYPE {
+            return Ok(());
+        }
+        Err(Error::DType {
+            op: "tensor data",
+            expected: std::any::type_name::<T>(),
+            found: self.dtype,
+        })
+    }
+
+    fn unique(&mut self, what: &str) -> Result<&mut Buffer> {
+        Arc::get_mut(&mut self.buffer).ok_or_else(|| Error::InPlace {
+            what: format!("{what} of shape {}", self.shape),
+        })
+    }
+}
+
+/// Shape, dtype, device and the first few elements.
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor {} {} on {}", self.shape, self.dtype, self.device)?;
+        match self.to_f64_vec() {
+            Ok(values) if values.len() <= 8 => write!(f, " {values:?}"),
+            Ok(values) => write!(f, " {:?}…", &values[..8]),
+            Err(_) => Ok(()),
+        }
+    }
+}
