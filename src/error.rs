@@ -13,6 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs)] // the fields are what the messages print
 pub enum Error {
     /// Operand shapes an operation cannot work on.
     #[error("{op}: {what}")]
@@ -102,7 +103,10 @@ pub enum Error {
 impl Error {
     /// A shape error of operation `op`.
     pub fn shape(op: &'static str, what: impl Into<String>) -> Self {
-        Error::Shape { op, what: what.into() }
+        Error::Shape {
+            op,
+            what: what.into(),
+        }
     }
 
     /// A setting (flag, config key, argument) that cannot be used.
@@ -127,12 +131,13 @@ impl Error {
     }
 
     /// For `map_err`: an I/O error with the path and what was being done ("read", "create", …).
-    pub fn io(
-        path: impl AsRef<Path>,
-        action: &'static str,
-    ) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_owned();
-        move |source| Error::Io { path, action, source }
+        move |source| Error::Io {
+            path,
+            action,
+            source,
+        }
     }
 
     /// The same error, said of a named layer (the innermost name is kept).

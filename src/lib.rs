@@ -1,9 +1,11 @@
 //! Hand-written CUDA kernels, a small autograd, and two studies of what ConvNets see and where.
 #![warn(missing_docs)]
 
+pub mod autograd;
 pub mod cpu;
 pub mod device;
 pub mod error;
+pub mod ops;
 pub mod rng;
 pub mod tensor;
 

@@ -45,7 +45,11 @@ struct Pool {
 
 static POOL: Mutex<Pool> = Mutex::new(Pool {
     free: BTreeMap::new(),
-    report: MemoryReport { live: 0, high_water: 0, reserved: 0 },
+    report: MemoryReport {
+        live: 0,
+        high_water: 0,
+        reserved: 0,
+    },
 });
 static POISON: AtomicBool = AtomicBool::new(false);
 
@@ -90,7 +94,9 @@ impl Buffer {
     fn from_system(capacity: usize) -> Result<Self> {
         let layout = Layout::from_size_align(capacity, ALIGNMENT);
         // SAFETY: the layout has a non-zero size.
-        let start = layout.ok().and_then(|l| NonNull::new(unsafe { alloc_zeroed(l) }));
+        let start = layout
+            .ok()
+            .and_then(|l| NonNull::new(unsafe { alloc_zeroed(l) }));
         let start = start.ok_or_else(|| Error::Device {
             device: "cpu".into(),
             why: format!(
@@ -157,7 +163,9 @@ pub fn release_cached() {
     };
     for (capacity, blocks) in free {
         for start in blocks {
-            let Ok(layout) = Layout::from_size_align(capacity, ALIGNMENT) else { continue };
+            let Ok(layout) = Layout::from_size_align(capacity, ALIGNMENT) else {
+                continue;
+            };
             // SAFETY: each kept block was allocated with exactly this layout and nobody refers to it.
             unsafe { dealloc(start as *mut u8, layout) };
             pool().report.reserved -= capacity;

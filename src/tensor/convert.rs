@@ -55,21 +55,26 @@ impl Tensor {
         let mut sorted = order;
         sorted.sort_unstable();
         if sorted != [0, 1, 2, 3] {
-            return Err(Error::shape("permute4", format!("{order:?} is no order of 0..4")));
+            return Err(Error::shape(
+                "permute4",
+                format!("{order:?} is no order of 0..4"),
+            ));
         }
         let strides = [dims[1] * dims[2] * dims[3], dims[2] * dims[3], dims[3], 1];
         let out_dims = order.map(|d| dims[d]);
         let step = order.map(|d| strides[d]);
         let size = self.dtype.size();
-        let (from, mut out) = (self.as_bytes(), Tensor::empty(out_dims, self.dtype, self.device)?);
+        let (from, mut out) = (
+            self.as_bytes(),
+            Tensor::empty(out_dims, self.dtype, self.device)?,
+        );
         let to = out.unique("a new tensor")?.bytes_mut();
         let mut at = 0;
         for a in 0..out_dims[0] {
             for b in 0..out_dims[1] {
                 for c in 0..out_dims[2] {
                     for d in 0..out_dims[3] {
-                        let source =
-                            (a * step[0] + b * step[1] + c * step[2] + d * step[3]) * size;
+                        let source = (a * step[0] + b * step[1] + c * step[2] + d * step[3]) * size;
                         to[at..at + size].copy_from_slice(&from[source..source + size]);
                         at += size;
                     }

@@ -6,6 +6,7 @@ use half::{bf16, f16};
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
 pub enum DType {
     F64,
     F32,
@@ -71,12 +72,7 @@ element!(f64 => F64, f32 => F32, f16 => F16, bf16 => BF16, i32 => I32, u8 => U8)
 
 /// The types the CPU computes in: `f32`, and `f64` for gradient checks.
 pub trait Real:
-    Element
-    + num_traits::Float
-    + num_traits::NumAssign
-    + std::iter::Sum
-    + Default
-    + fmt::Display
+    Element + num_traits::Float + num_traits::NumAssign + std::iter::Sum + Default + fmt::Display
 {
     /// Nearest value of this type.
     fn of(x: f64) -> Self;

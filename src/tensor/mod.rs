@@ -133,7 +133,10 @@ impl Tensor {
                 shape,
             });
         }
-        Ok(Tensor { shape, ..self.clone() })
+        Ok(Tensor {
+            shape,
+            ..self.clone()
+        })
     }
 
     /// The elements, in row-major order.
@@ -187,6 +190,15 @@ impl Tensor {
         copy.unique("a new tensor")?.bytes_mut()[..bytes]
             .copy_from_slice(&self.buffer.bytes()[..bytes]);
         Ok(copy)
+    }
+
+    /// This tensor if nobody shares its buffer, else a copy: something that may be overwritten.
+    pub fn into_unique(mut self) -> Result<Self> {
+        if self.is_unique() {
+            Ok(self)
+        } else {
+            self.deep_clone()
+        }
     }
 
     /// The raw bytes, little-endian elements in row-major order.

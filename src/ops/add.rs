@@ -1,0 +1,56 @@
+//! Elementwise sum of two tensors of one shape: the residual connection.
+
+use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of};
+use crate::tensor::{Shape, Tensor};
+use crate::{Error, Result, cpu, with_real};
+
+/// y = a + b.
+#[derive(Clone, Copy, Debug)]
+pub struct Add;
+
+impl Operation for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        let [a, b] = arity(self.name(), inputs)?;
+        if a != b {
+            return Err(Error::shape(
+                self.name(),
+                format!("shapes differ: {a} and {b}"),
+            ));
+        }
+        Ok(a.clone())
+    }
+
+    fn forward(&self, inputs: &[&Tensor], _: &mut Saved) -> Result<Output> {
+        let [a, b] = operands(self.name(), inputs)?;
+        let mut y = result_of(self, inputs)?;
+        with_real!(a.dtype(), self.name(), T => {
+            cpu::add::forward::<T>(a.data()?, b.data()?, y.data_mut()?)
+        });
+        Ok(y.into())
+    }
+
+    fn vjp(&self, _: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        Ok(wanted
+            .iter()
+            .map(|&w| w.then(|| cotangent.clone()))
+            .collect())
+    }
+
+    fn cost(&self, inputs: &[&Shape]) -> Cost {
+        Cost::new(inputs[0].len(), &[inputs[0], inputs[0], inputs[0]])
+    }
+}
+
+pub(super) const DECLARATION: Declaration = Declaration {
+    name: "add",
+    summary: "elementwise sum, the residual connection",
+    linear: true,
+    cases: || {
+        let shape = [2, 3, 4, 5];
+        vec![Case::new(Add, [Input::normal(shape), Input::normal(shape)])]
+    },
+};

@@ -1,0 +1,121 @@
+//! The list of operations and their cases, from which tests, checks, benchmarks and tables derive.
+
+use super::Operation;
+use crate::rng::Stream;
+use crate::tensor::{DType, Shape, Tensor};
+use crate::{Result, device::Device};
+
+/// One operation, declared.
+pub struct Declaration {
+    /// The operation's one name.
+    pub name: &'static str,
+    /// One sentence: what it computes, with the source where there is one.
+    pub summary: &'static str,
+    /// Whether it is linear in its differentiable inputs taken one at a time, so that the adjoint
+    /// identity ⟨A x, y⟩ = ⟨x, Aᵀ y⟩ holds exactly.
+    pub linear: bool,
+    /// The cases every check runs.
+    pub cases: fn() -> Vec<Case>,
+}
+
+/// An operation with settings, and inputs to run it on.
+pub struct Case {
+    /// Settings and shapes in words, unique within the operation.
+    pub label: String,
+    /// The operation with its settings.
+    pub op: Box<dyn Operation>,
+    /// Its inputs, in order.
+    pub inputs: Vec<Input>,
+}
+
+/// An input of a case, to be filled from a seed.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Normal numbers; the operation is differentiated with respect to them.
+    Normal(Shape),
+    /// Numbers at pairwise distances of at least 0.02 and at least 0.01 away from zero, in random
+    /// order: no maximum is near a tie, and no rectifier near its kink.
+    Spread(Shape),
+    /// Labels in `0..classes` as i32, some of them `ignore` (no gradient).
+    Labels {
+        /// Shape of the label map.
+        shape: Shape,
+        /// Number of classes.
+        classes: usize,
+        /// The ignored label value, and its share is about one in five.
+        ignore: Option<i32>,
+    },
+}
+
+impl Case {
+    /// A case of `op`, labelled with its settings, on these inputs.
+    pub fn new(op: impl Operation, inputs: impl Into<Vec<Input>>) -> Self {
+        let inputs = inputs.into();
+        let shapes: Vec<String> = inputs.iter().map(|i| i.shape().to_string()).collect();
+        Case {
+            label: format!("{op:?} on {}", shapes.join(" ")),
+            op: Box::new(op),
+            inputs,
+        }
+    }
+}
+
+impl Input {
+    /// A [`Input::Normal`] of this shape.
+    pub fn normal(shape: impl Into<Shape>) -> Self {
+        Input::Normal(shape.into())
+    }
+
+    /// A [`Input::Spread`] of this shape.
+    pub fn spread(shape: impl Into<Shape>) -> Self {
+        Input::Spread(shape.into())
+    }
+
+    /// The input's shape.
+    pub fn shape(&self) -> &Shape {
+        match self {
+            Input::Normal(shape) | Input::Spread(shape) | Input::Labels { shape, .. } => shape,
+        }
+    }
+
+    /// Whether the operation has a gradient with respect to this input.
+    pub fn is_differentiable(&self) -> bool {
+        !matches!(self, Input::Labels { .. })
+    }
+
+    /// The input's values, drawn from `stream`, as `dtype` (labels are always i32).
+    pub fn draw(&self, stream: &mut Stream, dtype: DType, device: Device) -> Result<Tensor> {
+        let shape = self.shape();
+        match self {
+            Input::Normal(_) => {
+                let values: Vec<f64> = (0..shape.len()).map(|_| stream.normal()).collect();
+                Tensor::from_slice(shape, &values, device)?.cast(dtype)
+            }
+            Input::Spread(_) => {
+                let half = shape.len() as f64 / 2.0;
+                let values: Vec<f64> = stream
+                    .permutation(shape.len())
+                    .into_iter()
+                    .map(|rank| 0.02 * (rank as f64 - half.floor()) + 0.01)
+                    .collect();
+                Tensor::from_slice(shape, &values, device)?.cast(dtype)
+            }
+            Input::Labels {
+                classes, ignore, ..
+            } => {
+                let labels: Vec<i32> = (0..shape.len())
+                    .map(|_| match ignore {
+                        Some(ignored) if stream.below(5) == 0 => *ignored,
+                        _ => stream.below(*classes as u32) as i32,
+                    })
+                    .collect();
+                Tensor::from_slice(shape, &labels, device)
+            }
+        }
+    }
+}
+
+/// Every operation of the crate, in the order of the documentation.
+pub fn declarations() -> Vec<Declaration> {
+    vec![super::relu::DECLARATION, super::add::DECLARATION]
+}

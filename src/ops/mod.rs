@@ -1,0 +1,147 @@
+//! Operations, one file each: shapes, dtypes, the CPU path, the vjp, the cost and the declared cases.
+//!
+//! An operation is a small value (its settings) that implements [`Operation`]. The trait has no
+//! optional half: what can run forward can run backward. Each file also *declares* its operation
+//! ([`Declaration`]): from that one list come the gradient checks, the comparison of dtypes and
+//! devices, the benchmark rows and the table in `docs/operations.md`.
+
+pub mod add;
+mod declare;
+pub mod relu;
+
+use std::fmt;
+
+pub use declare::{Case, Declaration, Input, declarations};
+
+use crate::tensor::{Shape, Tensor};
+use crate::{Error, Result};
+
+/// What an operation returns: the differentiable value, and side results that carry no gradient
+/// (batch statistics, say).
+pub struct Output {
+    /// The value the tape goes on with.
+    pub value: Tensor,
+    /// Results without a gradient.
+    pub aux: Vec<Tensor>,
+}
+
+impl From<Tensor> for Output {
+    fn from(value: Tensor) -> Self {
+        Output {
+            value,
+            aux: Vec::new(),
+        }
+    }
+}
+
+/// Tensors an operation keeps for its vjp. Kept tensors share their buffers; nothing is copied.
+#[derive(Default)]
+pub struct Saved(Vec<Tensor>);
+
+impl Saved {
+    /// Keeps tensors for the backward pass.
+    pub fn keep<const N: usize>(&mut self, tensors: [&Tensor; N]) {
+        self.0.extend(tensors.into_iter().cloned());
+    }
+
+    /// Takes the kept tensors back, in the order they were kept.
+    pub fn take<const N: usize>(self) -> [Tensor; N] {
+        let kept = self.0.len();
+        <[Tensor; N]>::try_from(self.0)
+            .unwrap_or_else(|_| unreachable!("an operation keeps {N} tensors but kept {kept}"))
+    }
+
+    /// Bytes of the kept tensors.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(Tensor::bytes).sum()
+    }
+}
+
+/// Ideal cost of one forward call: arithmetic, and bytes that must move at least once.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Floating-point operations; a multiply-add counts two.
+    pub flops: f64,
+    /// Bytes read plus bytes written, each operand once.
+    pub bytes: f64,
+}
+
+impl Cost {
+    /// `flops` arithmetic operations, and every one of `shapes` moved once as 4-byte elements.
+    pub fn new(flops: usize, shapes: &[&Shape]) -> Self {
+        Cost {
+            flops: flops as f64,
+            bytes: shapes.iter().map(|s| 4.0 * s.len() as f64).sum(),
+        }
+    }
+}
+
+/// A differentiable operation.
+pub trait Operation: fmt::Debug + Send + Sync + 'static {
+    /// The operation's one name: of its file here, its CUDA kernel, its bench row and its doc entry.
+    fn name(&self) -> &'static str;
+
+    /// The result's shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] says what is wrong with the operands; [`Operation::forward`] returns the same.
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape>;
+
+    /// Computes the value, and keeps in `saved` what [`Operation::vjp`] will need.
+    fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output>;
+
+    /// The vector-Jacobian product: for each input i with `wanted[i]`, Jᵢᵀ · `cotangent`.
+    ///
+    /// Returns one entry per input, `None` where it was not wanted or the input has no gradient
+    /// (labels). Consumes what was saved, so memory is free as soon as it has been used.
+    fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>>;
+
+    /// Ideal cost of the forward call.
+    fn cost(&self, inputs: &[&Shape]) -> Cost;
+}
+
+/// The inputs as an array, checked to be `N`, of one dtype, on one device.
+pub(crate) fn operands<'a, const N: usize>(
+    op: &'static str,
+    inputs: &[&'a Tensor],
+) -> Result<[&'a Tensor; N]> {
+    let operands = arity(op, inputs)?;
+    for other in &operands {
+        same_kind(op, operands[0], other)?;
+    }
+    Ok(operands)
+}
+
+/// The inputs as an array, checked to be `N`.
+pub(crate) fn arity<T: Copy, const N: usize>(op: &'static str, inputs: &[T]) -> Result<[T; N]> {
+    <[T; N]>::try_from(inputs)
+        .map_err(|_| Error::shape(op, format!("expected {N} inputs, found {}", inputs.len())))
+}
+
+/// Checks that two tensors have one dtype and live on one device.
+pub(crate) fn same_kind(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
+    if a.dtype() == b.dtype() && a.device() == b.device() {
+        return Ok(());
+    }
+    Err(Error::shape(
+        op,
+        format!(
+            "operands differ in kind: {} on {} and {} on {}",
+            a.dtype(),
+            a.device(),
+            b.dtype(),
+            b.device()
+        ),
+    ))
+}
+
+/// The shapes of tensors.
+pub(crate) fn shapes<'a>(inputs: &[&'a Tensor]) -> Vec<&'a Shape> {
+    inputs.iter().map(|t| t.shape()).collect()
+}
+
+/// An uninitialised-by-contract result for `op`: of the inferred shape, like the first input.
+pub(crate) fn result_of(op: &dyn Operation, inputs: &[&Tensor]) -> Result<Tensor> {
+    let shape = op.output_shape(&shapes(inputs))?;
+    Tensor::empty(shape, inputs[0].dtype(), inputs[0].device())
+}

@@ -1,0 +1,53 @@
+//! Rectifier: y = max(x, 0).
+
+use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of};
+use crate::tensor::{Shape, Tensor};
+use crate::{Result, cpu, with_real};
+
+/// y = max(x, 0), any shape. The derivative at 0 is taken as 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Relu;
+
+impl Operation for Relu {
+    fn name(&self) -> &'static str {
+        "relu"
+    }
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        let [x] = arity(self.name(), inputs)?;
+        Ok(x.clone())
+    }
+
+    fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        let [x] = operands(self.name(), inputs)?;
+        let mut y = result_of(self, inputs)?;
+        with_real!(x.dtype(), self.name(), T => cpu::relu::forward::<T>(x.data()?, y.data_mut()?));
+        saved.keep([&y]);
+        Ok(y.into())
+    }
+
+    fn vjp(&self, saved: Saved, cotangent: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let [y] = saved.take();
+        let mut dx = cotangent.into_unique()?;
+        with_real!(y.dtype(), self.name(), T => {
+            cpu::relu::backward_in_place::<T>(y.data()?, dx.data_mut()?)
+        });
+        Ok(vec![Some(dx)])
+    }
+
+    fn cost(&self, inputs: &[&Shape]) -> Cost {
+        Cost::new(inputs[0].len(), &[inputs[0], inputs[0]])
+    }
+}
+
+pub(super) const DECLARATION: Declaration = Declaration {
+    name: "relu",
+    summary: "rectifier, max(x, 0)",
+    linear: false,
+    cases: || {
+        vec![
+            Case::new(Relu, [Input::spread([2, 3, 5, 7])]),
+            Case::new(Relu, [Input::spread([1])]),
+        ]
+    },
+};
