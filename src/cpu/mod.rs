@@ -2,3 +2,6 @@
 //!
 //! They know shapes and memory and nothing of tensors, tapes or layers. Results never depend on the
 //! number of threads: work is cut by shape, and partial sums are added in a fixed order.
+
+pub mod conv2d;
+pub mod gemm;
