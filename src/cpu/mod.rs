@@ -4,6 +4,8 @@
 //! number of threads: work is cut by shape, and partial sums are added in a fixed order.
 
 pub mod add;
+pub mod conv2d;
+pub mod gemm;
 pub mod relu;
 
 /// Elements one task of an elementwise pass works on: 64 KiB of f32, half a typical L2 slice, and
