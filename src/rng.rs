@@ -39,6 +39,8 @@ pub enum Purpose {
     ShuffleTrain = 5,
     /// Spatial shuffles in a test; `a` = (epoch, pass, batch), `b` = layer.
     ShuffleTest = 6,
+    /// Spatial shuffles drawn once for a whole run; `b` = layer.
+    ShuffleFixed = 9,
     /// Dropout masks; `a` = step, `b` = layer.
     Dropout = 7,
     /// Tests, checks and benchmarks.
@@ -65,6 +67,19 @@ impl Key {
     /// Block `block` of lane `lane` (a channel, say): four random words.
     pub fn block(self, block: u32, lane: u32) -> [u32; 4] {
         philox4x32(self.0, [block, lane, 0, 0])
+    }
+
+    /// The `index`-th key derived from this one: for a sample of a batch, or another attempt.
+    pub fn fold(self, index: u32) -> Key {
+        let out = philox4x32(self.0, [index, 0, 0, u32::MAX]);
+        Key([out[0], out[1]])
+    }
+
+    /// The 48-bit sort key of item `item` of lane `lane`: permutations are argsorts of these.
+    pub fn sort_key(self, item: u32, lane: u32) -> u64 {
+        let words = self.block(item / 2, lane);
+        let at = 2 * (item as usize % 2);
+        (words[at] as u64 | (words[at + 1] as u64) << 32) >> 16
     }
 
     /// Lane `lane` read from its beginning.

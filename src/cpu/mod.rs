@@ -4,9 +4,12 @@
 //! number of threads: work is cut by shape, and partial sums are added in a fixed order.
 
 pub mod add;
+pub mod batch_norm;
 pub mod conv2d;
 pub mod gemm;
+pub mod linear;
 pub mod relu;
+pub mod spatial_shuffle;
 
 /// Elements one task of an elementwise pass works on: 64 KiB of f32, half a typical L2 slice, and
 /// far more work than it costs to hand a task out.

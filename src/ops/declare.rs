@@ -36,6 +36,8 @@ pub enum Input {
     /// Numbers at pairwise distances of at least 0.02 and at least 0.01 away from zero, in random
     /// order: no maximum is near a tie, and no rectifier near its kink.
     Spread(Shape),
+    /// Numbers in [0.5, 1.5) that the operation has no gradient for (running statistics, weights).
+    Constant(Shape),
     /// Labels in `0..classes` as i32, some of them `ignore` (no gradient).
     Labels {
         /// Shape of the label map.
@@ -74,13 +76,16 @@ impl Input {
     /// The input's shape.
     pub fn shape(&self) -> &Shape {
         match self {
-            Input::Normal(shape) | Input::Spread(shape) | Input::Labels { shape, .. } => shape,
+            Input::Normal(shape)
+            | Input::Spread(shape)
+            | Input::Constant(shape)
+            | Input::Labels { shape, .. } => shape,
         }
     }
 
     /// Whether the operation has a gradient with respect to this input.
     pub fn is_differentiable(&self) -> bool {
-        !matches!(self, Input::Labels { .. })
+        !matches!(self, Input::Labels { .. } | Input::Constant(_))
     }
 
     /// The input's values, drawn from `stream`, as `dtype` (labels are always i32).
@@ -100,6 +105,10 @@ impl Input {
                     .collect();
                 Tensor::from_slice(shape, &values, device)?.cast(dtype)
             }
+            Input::Constant(_) => {
+                let values: Vec<f64> = (0..shape.len()).map(|_| 0.5 + stream.uniform()).collect();
+                Tensor::from_slice(shape, &values, device)?.cast(dtype)
+            }
             Input::Labels {
                 classes, ignore, ..
             } => {
@@ -117,5 +126,12 @@ impl Input {
 
 /// Every operation of the crate, in the order of the documentation.
 pub fn declarations() -> Vec<Declaration> {
-    vec![super::relu::DECLARATION, super::add::DECLARATION]
+    vec![
+        super::conv2d::DECLARATION,
+        super::linear::DECLARATION,
+        super::batch_norm::DECLARATION,
+        super::relu::DECLARATION,
+        super::add::DECLARATION,
+        super::spatial_shuffle::DECLARATION,
+    ]
 }

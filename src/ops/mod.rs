@@ -6,8 +6,12 @@
 //! devices, the benchmark rows and the table in `docs/operations.md`.
 
 pub mod add;
+pub mod batch_norm;
+pub mod conv2d;
 mod declare;
+pub mod linear;
 pub mod relu;
+pub mod spatial_shuffle;
 
 use std::fmt;
 

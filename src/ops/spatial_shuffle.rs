@@ -1,0 +1,147 @@
+//! Spatial shuffle: positions of a map permuted, nothing else changed (Fan et al. 2020).
+
+use std::borrow::Cow;
+
+pub use crate::cpu::spatial_shuffle::{Map, Mode, inverse, table};
+
+use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of};
+use crate::rng::{Key, Purpose};
+use crate::tensor::{Real, Shape, Tensor};
+use crate::{Error, Result, cpu, with_real};
+
+/// y\[n, i, c\] = x\[n, π_c(i), c\] on NHWC maps, i a flattened position; other modes move other items.
+///
+/// The permutations are a pure function of `key`, so the backward pass draws them again and gathers
+/// with their inverses: dx\[n, π_c(i), c\] = dy\[n, i, c\]. Nothing is saved.
+#[derive(Clone, Copy, Debug)]
+pub struct SpatialShuffle {
+    /// What is moved.
+    pub mode: Mode,
+    /// The key the permutations are drawn from: of (seed, step, layer).
+    pub key: Key,
+    /// Whether every sample of the batch gets permutations of its own (sample n those of `key.fold(n)`),
+    /// instead of all sharing one draw as in the paper.
+    pub per_sample: bool,
+    /// Whether permutations without a fixed point are drawn.
+    pub derange: bool,
+}
+
+impl SpatialShuffle {
+    /// The paper's shuffle: one permutation per channel, shared by the batch.
+    pub fn new(mode: Mode, key: Key) -> Self {
+        SpatialShuffle {
+            mode,
+            key,
+            per_sample: false,
+            derange: false,
+        }
+    }
+
+    fn run(&self, x: &Tensor, y: &mut Tensor, invert: bool) -> Result<()> {
+        let [_, h, w, c] = x.shape().nhwc("spatial_shuffle")?;
+        let map = Map { h, w, c };
+        let draw = |key: Key| {
+            let table = table(self.mode, map, key, self.derange);
+            if invert { inverse(&table) } else { table }
+        };
+        let shared = if self.per_sample {
+            Vec::new()
+        } else {
+            draw(self.key)
+        };
+        let tables = |n: usize| match self.per_sample {
+            true => Cow::Owned(draw(self.key.fold(n as u32))),
+            false => Cow::Borrowed(&shared[..]),
+        };
+        fn gather<'t, T: Real>(
+            x: &Tensor,
+            y: &mut Tensor,
+            sample: usize,
+            tables: impl Fn(usize) -> Cow<'t, [u32]> + Sync,
+        ) -> Result<()> {
+            cpu::spatial_shuffle::gather::<T>(x.data()?, y.data_mut()?, sample, tables);
+            Ok(())
+        }
+        with_real!(x.dtype(), self.name(), T => gather::<T>(x, y, map.len(), tables))
+    }
+}
+
+impl Operation for SpatialShuffle {
+    fn name(&self) -> &'static str {
+        "spatial_shuffle"
+    }
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
+        let [x] = arity(self.name(), inputs)?;
+        let [n, h, w, c] = x.nhwc(self.name())?;
+        if n * h * w * c == 0 {
+            return Err(Error::shape(
+                self.name(),
+                format!("nothing to shuffle in shape {x}"),
+            ));
+        }
+        if let Mode::Local(tile) = self.mode
+            && (tile == 0 || h % tile != 0 || w % tile != 0)
+        {
+            let what = format!("tiles of {tile}×{tile} do not divide a map of {h}×{w}");
+            return Err(Error::shape(self.name(), what));
+        }
+        Ok(x.clone())
+    }
+
+    fn forward(&self, inputs: &[&Tensor], _: &mut Saved) -> Result<Output> {
+        let [x] = operands(self.name(), inputs)?;
+        let mut y = result_of(self, inputs)?;
+        self.run(x, &mut y, false)?;
+        Ok(y.into())
+    }
+
+    fn vjp(&self, _: Saved, cotangent: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let mut dx = cotangent.empty_like()?;
+        self.run(&cotangent, &mut dx, true)?;
+        Ok(vec![Some(dx)])
+    }
+
+    fn cost(&self, inputs: &[&Shape]) -> Cost {
+        Cost::new(0, &[inputs[0], inputs[0]])
+    }
+}
+
+pub(super) const DECLARATION: Declaration = Declaration {
+    name: "spatial_shuffle",
+    summary: "permutation of positions, channels, rows, columns or tiles (Fan et al. 2020)",
+    linear: true,
+    cases: || {
+        let key = Key::new(3, Purpose::Check, 1, 2);
+        let modes = [
+            Mode::Shuffle,
+            Mode::Rand,
+            Mode::ChannelRand,
+            Mode::ChannelShuffle,
+            Mode::ShuffleAll,
+            Mode::Horizontal,
+            Mode::Vertical,
+            Mode::Local(2),
+        ];
+        let input = || [Input::normal([3, 4, 6, 5])];
+        let plain = modes.map(|mode| SpatialShuffle::new(mode, key));
+        let per_sample = SpatialShuffle {
+            per_sample: true,
+            ..plain[0]
+        };
+        let deranged = SpatialShuffle {
+            derange: true,
+            ..plain[0]
+        };
+        let mut cases: Vec<Case> = plain.into_iter().map(|op| Case::new(op, input())).collect();
+        cases.push(Case::new(per_sample, input()));
+        cases.push(Case::new(deranged, input()));
+        cases.push(Case::new(plain[0], [Input::normal([2, 1, 1, 3])]));
+        cases.push(Case::new(plain[0], [Input::normal([1, 7, 5, 11])]));
+        cases
+    },
+};
+
+#[cfg(test)]
+#[path = "spatial_shuffle_tests.rs"]
+mod tests;
