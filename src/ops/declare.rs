@@ -117,5 +117,11 @@ impl Input {
 
 /// Every operation of the crate, in the order of the documentation.
 pub fn declarations() -> Vec<Declaration> {
-    vec![super::relu::DECLARATION, super::add::DECLARATION]
+    vec![
+        super::relu::DECLARATION,
+        super::add::DECLARATION,
+        super::max_pool2d::DECLARATION,
+        super::global_avg_pool::DECLARATION,
+        super::softmax_cross_entropy::DECLARATION,
+    ]
 }
