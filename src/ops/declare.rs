@@ -133,5 +133,10 @@ pub fn declarations() -> Vec<Declaration> {
         super::relu::DECLARATION,
         super::add::DECLARATION,
         super::spatial_shuffle::DECLARATION,
+        super::relu::DECLARATION,
+        super::add::DECLARATION,
+        super::max_pool2d::DECLARATION,
+        super::global_avg_pool::DECLARATION,
+        super::softmax_cross_entropy::DECLARATION,
     ]
 }
