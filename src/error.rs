@@ -86,6 +86,14 @@ pub enum Error {
     #[error("{}: {what}", path.display())]
     File { path: PathBuf, what: String },
 
+    /// One image of a data set could not be loaded.
+    #[error("sample {index} of {dataset}: {what}")]
+    Sample {
+        dataset: String,
+        index: usize,
+        what: String,
+    },
+
     /// The operating system refused.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {

@@ -1,0 +1,291 @@
+//! From 8-bit pixels to normalised floats: crop, mirror and normalise in one pass.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::rng::{Key, Purpose};
+use crate::{Error, Result};
+
+/// Per-channel mean and standard deviation in units of the pixel range 0..1:
+/// a pixel byte `v` becomes `(v / 255 - mean) / std`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Normalise {
+    /// Mean of R, G, B.
+    pub mean: [f32; 3],
+    /// Standard deviation of R, G, B.
+    pub std: [f32; 3],
+}
+
+impl Normalise {
+    /// CIFAR-10's constants. The paper's authors use them for CIFAR-100 too (their code, and so do
+    /// many others), which is why they are the default for both.
+    pub const CIFAR: Self = Normalise {
+        mean: [0.4914, 0.4822, 0.4465],
+        std: [0.2023, 0.1994, 0.2010],
+    };
+    /// The mean and standard deviation of CIFAR-100's own training images.
+    pub const CIFAR100: Self = Normalise {
+        mean: [0.50708, 0.48655, 0.44092],
+        std: [0.26733, 0.25644, 0.27615],
+    };
+    /// ImageNet's, as every torchvision model expects them.
+    pub const IMAGENET: Self = Normalise {
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    };
+    /// Mean 1/2, standard deviation 1/4: the generated sets.
+    pub const HALF: Self = Normalise {
+        mean: [0.5; 3],
+        std: [0.25; 3],
+    };
+    /// Pixels in 0..1, nothing else.
+    pub const NONE: Self = Normalise {
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    };
+
+    /// Names and constants, for the command line.
+    pub const NAMED: [(&'static str, Self); 5] = [
+        ("cifar", Self::CIFAR),
+        ("cifar100", Self::CIFAR100),
+        ("imagenet", Self::IMAGENET),
+        ("half", Self::HALF),
+        ("none", Self::NONE),
+    ];
+
+    /// What each of the 256 pixel values becomes, per channel. The order of the operations is
+    /// torchvision's (`ToTensor`, then `Normalize`), so the floats are the same to the last bit.
+    fn table(&self) -> [[f32; 256]; 3] {
+        std::array::from_fn(|c| {
+            std::array::from_fn(|v| (v as f32 / 255.0 - self.mean[c]) / self.std[c])
+        })
+    }
+}
+
+impl FromStr for Normalise {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let named = Self::NAMED.into_iter().find(|(known, _)| *known == name);
+        named.map(|(_, constants)| constants).ok_or_else(|| {
+            let known = Self::NAMED.map(|(known, _)| known).join(", ");
+            Error::setting("normalise", name, format!("unknown; known are {known}"))
+        })
+    }
+}
+
+/// Random changes of a training image that keep its class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Augment {
+    /// The image as it is.
+    #[default]
+    None,
+    /// Surround the image with `pad` black pixels, cut a window of the original size at a uniform
+    /// offset, then mirror left-right with probability 1/2 (torchvision's `RandomCrop(32, padding=4)`
+    /// and `RandomHorizontalFlip`; the paper's "DA" with pad 4).
+    CropFlip {
+        /// Black pixels added on each side.
+        pad: usize,
+    },
+}
+
+impl Augment {
+    /// Crop with pad 4 and mirror: the paper's recipe for CIFAR.
+    pub const CIFAR: Self = Augment::CropFlip { pad: 4 };
+
+    /// What is done to image `sample` in `epoch` of the run with this `seed`. A function of these
+    /// three alone: not of the batch, the order or the thread.
+    pub fn draw(self, seed: u64, epoch: u64, sample: u32) -> Placement {
+        match self {
+            Augment::None => Placement::default(),
+            Augment::CropFlip { pad } => {
+                let mut stream = Key::new(seed, Purpose::Augment, epoch, sample).stream(0);
+                let mut offset = || stream.below(2 * pad as u32 + 1) as isize - pad as isize;
+                let (dy, dx) = (offset(), offset());
+                Placement {
+                    dy,
+                    dx,
+                    mirror: stream.below(2) == 1,
+                }
+            }
+        }
+    }
+}
+
+/// `none` or `crop-flip`.
+impl fmt::Display for Augment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Augment::None => f.write_str("none"),
+            Augment::CropFlip { pad: 4 } => f.write_str("crop-flip"),
+            Augment::CropFlip { pad } => write!(f, "crop-flip:{pad}"),
+        }
+    }
+}
+
+/// `none`, `crop-flip` (pad 4) or `crop-flip:PAD`.
+impl FromStr for Augment {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let pad = match name {
+            "none" => return Ok(Augment::None),
+            "crop-flip" => return Ok(Augment::CIFAR),
+            _ => name
+                .strip_prefix("crop-flip:")
+                .and_then(|pad| pad.parse::<u16>().ok()),
+        };
+        let pad = pad.ok_or_else(|| {
+            Error::setting("augment", name, "expected none, crop-flip or crop-flip:PAD")
+        })?;
+        Ok(Augment::CropFlip { pad: pad as usize })
+    }
+}
+
+/// Where the window lies on the image, and whether it is mirrored afterwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// Row of the image that becomes row 0; negative rows are black.
+    pub dy: isize,
+    /// Column of the image that becomes column 0, before mirroring.
+    pub dx: isize,
+    /// Left and right exchanged.
+    pub mirror: bool,
+}
+
+/// Turns 8-bit RGB images of one size into normalised floats.
+pub struct Transform {
+    height: usize,
+    width: usize,
+    table: [[f32; 256]; 3],
+}
+
+impl Transform {
+    /// For images of `shape` (height, width, 3).
+    ///
+    /// # Errors
+    /// Images that do not have three channels.
+    pub fn new(shape: [usize; 3], normalise: Normalise) -> Result<Self> {
+        let [height, width, channels] = shape;
+        if channels != 3 {
+            let what = format!("expected RGB images, found {channels} channels");
+            return Err(Error::shape("normalise", what));
+        }
+        Ok(Transform {
+            height,
+            width,
+            table: normalise.table(),
+        })
+    }
+
+    /// Writes the normalised window of `image` at `place` to `out`, both height × width × 3. The
+    /// padding is black *before* normalisation, as torchvision's is: `-mean / std`, not 0.
+    pub fn apply(&self, image: &[u8], place: Placement, out: &mut [f32]) {
+        let (h, w) = (self.height as isize, self.width as isize);
+        assert_eq!(image.len(), self.height * self.width * 3, "image size");
+        for (y, row) in (0..h).zip(out.chunks_exact_mut(self.width * 3)) {
+            let from_y = y + place.dy;
+            for (x, pixel) in (0..w).zip(row.chunks_exact_mut(3)) {
+                let from_x = if place.mirror { w - 1 - x } else { x } + place.dx;
+                let inside = (0..h).contains(&from_y) && (0..w).contains(&from_x);
+                let rgb = match inside {
+                    true => &image[((from_y * w + from_x) * 3) as usize..][..3],
+                    false => &[0, 0, 0],
+                };
+                for (value, (table, &byte)) in pixel.iter_mut().zip(self.table.iter().zip(rgb)) {
+                    *value = table[byte as usize];
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The definition, step by step: pad with zero bytes, cut, mirror, divide, subtract, divide.
+    fn by_definition(image: &[u8], side: usize, place: Placement, pad: usize) -> Vec<f32> {
+        let wide = side + 2 * pad;
+        let mut padded = vec![0u8; wide * wide * 3];
+        for y in 0..side {
+            let row = &image[y * side * 3..][..side * 3];
+            padded[((y + pad) * wide + pad) * 3..][..side * 3].copy_from_slice(row);
+        }
+        let (top, left) = (place.dy + pad as isize, place.dx + pad as isize);
+        let mut out = Vec::new();
+        for y in 0..side {
+            for x in 0..side {
+                let x = if place.mirror { side - 1 - x } else { x };
+                let at = ((y + top as usize) * wide + x + left as usize) * 3;
+                for c in 0..3 {
+                    let value = padded[at + c] as f32 / 255.0;
+                    out.push((value - Normalise::CIFAR.mean[c]) / Normalise::CIFAR.std[c]);
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn every_placement_matches_the_definition() {
+        let (side, pad) = (6, 2);
+        let mut stream = Key::new(3, Purpose::Check, 0, 0).stream(0);
+        let image: Vec<u8> = (0..side * side * 3)
+            .map(|_| stream.below(256) as u8)
+            .collect();
+        let transform = Transform::new([side, side, 3], Normalise::CIFAR).unwrap();
+        let mut out = vec![f32::NAN; image.len()];
+        for code in 0..50 {
+            let (dy, dx, mirror) = (code % 5 - 2, code / 5 % 5 - 2, code >= 25);
+            let place = Placement { dy, dx, mirror };
+            transform.apply(&image, place, &mut out);
+            assert_eq!(out, by_definition(&image, side, place, pad), "{place:?}");
+        }
+    }
+
+    #[test]
+    fn offsets_and_mirroring_are_uniform() {
+        let (mut cells, mut mirrored) = ([0f64; 81], 0f64);
+        let draws = 81_000;
+        for sample in 0..draws {
+            let place = Augment::CIFAR.draw(7, (sample % 5) as u64, sample);
+            cells[((place.dy + 4) * 9 + place.dx + 4) as usize] += 1.0;
+            mirrored += f64::from(place.mirror as u8);
+        }
+        // 80 degrees of freedom: 124.8 has probability 0.001; 1 degree: 10.8.
+        let chi2: f64 = cells.iter().map(|c| (c - 1000.0).powi(2) / 1000.0).sum();
+        assert!(chi2 < 124.8, "{chi2}");
+        let half = draws as f64 / 2.0;
+        assert!(
+            2.0 * (mirrored - half).powi(2) / half < 10.8,
+            "{mirrored} of {draws}"
+        );
+    }
+
+    #[test]
+    fn names_round_trip_and_unknown_ones_are_refused() {
+        for name in ["none", "crop-flip", "crop-flip:8"] {
+            assert_eq!(name.parse::<Augment>().unwrap().to_string(), name);
+        }
+        assert!(
+            "crop-flip:x"
+                .parse::<Augment>()
+                .unwrap_err()
+                .to_string()
+                .contains("crop-flip:PAD")
+        );
+        assert_eq!(
+            "imagenet".parse::<Normalise>().unwrap(),
+            Normalise::IMAGENET
+        );
+        assert!(
+            "cifra"
+                .parse::<Normalise>()
+                .unwrap_err()
+                .to_string()
+                .contains("cifar100")
+        );
+        assert!(Transform::new([4, 4, 1], Normalise::NONE).is_err());
+    }
+}
