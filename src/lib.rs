@@ -6,8 +6,13 @@ pub mod cpu;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod experiment;
+pub mod models;
+pub mod nn;
 pub mod ops;
 pub mod rng;
+pub mod spatial;
 pub mod tensor;
+pub mod train;
 
 pub use error::{Error, Result};

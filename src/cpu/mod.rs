@@ -5,15 +5,18 @@
 
 pub mod add;
 pub mod batch_norm;
+pub mod concat;
 pub mod conv2d;
+pub mod dropout;
 pub mod gemm;
-pub mod linear;
-pub mod relu;
-pub mod spatial_shuffle;
 pub mod global_avg_pool;
+pub mod linear;
 pub mod max_pool2d;
 pub mod relu;
+pub mod resample;
+pub mod sgd;
 pub mod softmax_cross_entropy;
+pub mod spatial_shuffle;
 pub mod window;
 
 use rayon::prelude::*;

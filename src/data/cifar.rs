@@ -37,6 +37,15 @@ impl Cifar {
     /// All of them.
     pub const ALL: [Self; 3] = [Cifar::Ten, Cifar::Hundred, Cifar::HundredCoarse];
 
+    /// Extents of every image: rows, columns, channels.
+    pub const SHAPE: [usize; 3] = [SIDE, SIDE, 3];
+
+    /// Number of classes.
+    pub fn classes(self) -> usize {
+        let (class, _) = self.class();
+        self.label_bytes()[class].1 as usize
+    }
+
     /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {

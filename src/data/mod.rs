@@ -180,3 +180,19 @@ pub fn open(name: &str, split: Split, options: &OpenOptions) -> Result<Arc<dyn D
     };
     Ok(Arc::new(recipe.generate()?))
 }
+
+/// Extents of an image and number of classes of a data set, without opening it.
+///
+/// # Errors
+/// An unknown name.
+pub fn describe(name: &str, options: &OpenOptions) -> Result<([usize; 3], usize)> {
+    if let Some(which) = Cifar::ALL.into_iter().find(|c| c.name() == name) {
+        return Ok((Cifar::SHAPE, which.classes()));
+    }
+    let Some(task) = Task::ALL.into_iter().find(|t| t.name() == name) else {
+        let why = format!("unknown data set; known are {}", names().join(", "));
+        return Err(Error::setting("data", name, why));
+    };
+    let side = options.size.unwrap_or(Recipe::new(task, Split::Train).size);
+    Ok(([side, side, 3], options.classes.unwrap_or(task.classes())))
+}

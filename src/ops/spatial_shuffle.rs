@@ -1,6 +1,8 @@
 //! Spatial shuffle: positions of a map permuted, nothing else changed (Fan et al. 2020).
 
 use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
 
 pub use crate::cpu::spatial_shuffle::{Map, Mode, inverse, table};
 
@@ -63,6 +65,67 @@ impl SpatialShuffle {
             Ok(())
         }
         with_real!(x.dtype(), self.name(), T => gather::<T>(x, y, map.len(), tables))
+    }
+}
+
+impl Mode {
+    /// log₂ of the number of permutations one draw chooses from: of one channel's positions (or of one
+    /// position's channels) where every channel (position) has a draw of its own.
+    pub fn log2_permutations(self, map: Map) -> f64 {
+        let factorial = |n: usize| (2..=n).map(|i| (i as f64).log2()).sum::<f64>();
+        let area = map.h * map.w;
+        match self {
+            Mode::Shuffle | Mode::Rand => factorial(area),
+            Mode::ChannelRand | Mode::ChannelShuffle => factorial(map.c),
+            Mode::ShuffleAll => factorial(map.len()),
+            Mode::Horizontal => factorial(map.w),
+            Mode::Vertical => factorial(map.h),
+            Mode::Local(tile) => (area / (tile * tile).max(1)) as f64 * factorial(tile * tile),
+        }
+    }
+}
+
+/// The name of a mode on the command line and in tables.
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mode::Shuffle => f.write_str("shuffle"),
+            Mode::Rand => f.write_str("rand"),
+            Mode::ChannelRand => f.write_str("crand"),
+            Mode::ChannelShuffle => f.write_str("cshuffle"),
+            Mode::ShuffleAll => f.write_str("shuffleall"),
+            Mode::Horizontal => f.write_str("horizontal"),
+            Mode::Vertical => f.write_str("vertical"),
+            Mode::Local(tile) => write!(f, "local({tile})"),
+        }
+    }
+}
+
+impl FromStr for Mode {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let tile = name
+            .strip_prefix("local(")
+            .and_then(|rest| rest.strip_suffix(')'));
+        Ok(match (name, tile.and_then(|t| t.parse().ok())) {
+            ("shuffle", _) => Mode::Shuffle,
+            ("rand", _) => Mode::Rand,
+            ("crand", _) => Mode::ChannelRand,
+            ("cshuffle", _) => Mode::ChannelShuffle,
+            ("shuffleall", _) => Mode::ShuffleAll,
+            ("horizontal", _) => Mode::Horizontal,
+            ("vertical", _) => Mode::Vertical,
+            (_, Some(tile)) if tile > 0 => Mode::Local(tile),
+            _ => {
+                return Err(Error::setting(
+                    "mode",
+                    name,
+                    "known modes: shuffle, rand, crand, cshuffle, shuffleall, horizontal, vertical, \
+                     local(TILE) with the tile's side in pixels",
+                ));
+            }
+        })
     }
 }
 

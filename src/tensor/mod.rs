@@ -75,6 +75,28 @@ impl Tensor {
         Ok(tensor)
     }
 
+    /// A copy of raw bytes: little-endian elements in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::Length`] when they are not those of the shape.
+    pub fn from_bytes(
+        shape: impl Into<Shape>,
+        dtype: DType,
+        bytes: &[u8],
+        device: Device,
+    ) -> Result<Self> {
+        let mut tensor = Self::empty(shape, dtype, device)?;
+        if tensor.bytes() != bytes.len() {
+            return Err(Error::Length {
+                expected: tensor.len(),
+                found: bytes.len() / dtype.size(),
+                shape: tensor.shape,
+            });
+        }
+        tensor.unique("a new tensor")?.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        Ok(tensor)
+    }
+
     /// A rank-0 tensor.
     pub fn scalar<T: Element>(value: T, device: Device) -> Result<Self> {
         Self::from_slice([], &[value], device)

@@ -1,0 +1,74 @@
+//! What a result depends on besides its settings; `env.json`.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::settings::Settings;
+use crate::Result;
+use crate::data::Dataset;
+
+/// Program, machine and data of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Environment {
+    program: &'static str,
+    version: &'static str,
+    commit: &'static str,
+    command: Vec<String>,
+    os: &'static str,
+    architecture: &'static str,
+    processor: String,
+    threads: usize,
+    device: Option<String>,
+    train: DataInfo,
+    test: DataInfo,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct DataInfo {
+    name: String,
+    split: String,
+    images: usize,
+    classes: usize,
+    sha256: String,
+}
+
+impl Environment {
+    /// The environment of a run of `settings` on a training and a test set.
+    pub fn of(settings: &Settings, data: [&Arc<dyn Dataset>; 2]) -> Result<Self> {
+        let [train, test] = data.map(|set| describe(set.as_ref()));
+        Ok(Environment {
+            program: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            commit: option_env!("WHATWHERE_COMMIT").unwrap_or("unknown"),
+            command: std::env::args().collect(),
+            os: std::env::consts::OS,
+            architecture: std::env::consts::ARCH,
+            processor: processor(),
+            threads: rayon::current_num_threads(),
+            device: settings.device.clone(),
+            train: train?,
+            test: test?,
+        })
+    }
+}
+
+fn describe(set: &dyn Dataset) -> Result<DataInfo> {
+    Ok(DataInfo {
+        name: set.name().to_owned(),
+        split: set.split().to_string(),
+        images: set.len(),
+        classes: set.classes().len(),
+        sha256: set.sha256()?,
+    })
+}
+
+/// The processor's name, where the system tells it.
+pub fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = info.lines().find_map(|l| l.strip_prefix("model name"));
+    let name = line
+        .and_then(|l| l.split_once(':'))
+        .map(|(_, name)| name.trim());
+    name.unwrap_or("unknown").to_owned()
+}

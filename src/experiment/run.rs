@@ -1,0 +1,364 @@
+//! One training run and its folder.
+//!
+//! The folder holds `config.toml` (the complete settings), `env.json` (program, machine, data),
+//! `metrics.csv` and `metrics.jsonl` (a row per epoch), `summary.json` (when finished),
+//! `best.safetensors`, `last.safetensors`, and the checkpoint. Every file is replaced as a whole, so
+//! a run that dies at any instant leaves a folder it can go on from.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use serde::{Deserialize, Serialize};
+
+use super::settings::{Settings, need};
+use crate::data::{self, Augment, Dataset, Loader, LoaderOptions, Split, Subset};
+use crate::device::Device;
+use crate::models::{Architecture, Network};
+use crate::tensor::DType;
+use crate::train::{
+    Ending, EpochRecord, Observer, Progress, Trainer, load_weights, save_weights, ten_passes,
+    write_atomically,
+};
+use crate::{Error, Result};
+
+/// What a finished run found; `summary.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// Network.
+    pub model: String,
+    /// Data set.
+    pub data: String,
+    /// What was taken away.
+    pub remove: String,
+    /// What a shuffle moved.
+    pub mode: String,
+    /// First treated layer.
+    pub cut: u32,
+    /// Share of the layers that were treated.
+    pub replaced_share: f64,
+    /// log₂ of the number of arrangements made equal, summed over the treated layers.
+    pub bits_destroyed: f64,
+    /// Seed.
+    pub seed: u64,
+    /// Epochs.
+    pub epochs: u32,
+    /// Steps.
+    pub steps: u64,
+    /// Trained numbers.
+    pub parameters: u64,
+    /// Multiply-adds of one image.
+    pub macs: u64,
+    /// Test accuracy after the last epoch (one pass), 0 to 1.
+    pub test_accuracy_last: f64,
+    /// Test accuracy after the best epoch (one pass): selected on the test set, as the papers report.
+    pub test_accuracy_best: f64,
+    /// Which epoch that was.
+    pub best_epoch: u32,
+    /// Mean of ten test passes of the best epoch's weights, with fresh permutations each.
+    pub test_accuracy_mean10: f64,
+    /// Their sample standard deviation.
+    pub test_accuracy_std10: f64,
+    /// Training accuracy over the last epoch.
+    pub train_accuracy_last: f64,
+    /// Seconds of all epochs.
+    pub seconds: f64,
+}
+
+/// A run that was checked and is ready to start.
+pub struct Run {
+    settings: Settings,
+    network: Network,
+    replaced_share: f64,
+}
+
+impl Run {
+    /// Checks settings and builds the network (without values), touching no data and no folder.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names what cannot be used.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let settings = settings.complete();
+        settings.recipe()?;
+        settings.augmentation()?;
+        dtype(&settings)?;
+        need("device", &settings.device)?.parse::<Device>()?;
+        let name = need("data", &settings.data)?;
+        let (image, classes) = data::describe(&name, &settings.open_options(None))?;
+        let width = need("width", &settings.width)?;
+        let model = need("model", &settings.model)?;
+        let architecture = Architecture::by_name(&model, image, classes, width)?;
+        let plan = settings.plan()?;
+        Ok(Run {
+            network: plan.apply(&architecture)?,
+            replaced_share: plan.replaced_share(&architecture)?,
+            settings,
+        })
+    }
+
+    /// The complete settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Trains into `folder`, or goes on there if `resume`. `None` when asked to stop before the end.
+    ///
+    /// # Errors
+    /// A folder in use or with another run in it, and everything that can be wrong with the data.
+    pub fn train(
+        mut self,
+        folder: &Path,
+        resume: bool,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<Option<RunSummary>> {
+        let _lock = self.claim(folder, resume)?;
+        let [train, test] = self.loaders()?;
+        let config = self.settings.to_toml()?;
+        write_atomically(&folder.join("config.toml"), config.as_bytes())?;
+        let env =
+            super::environment::Environment::of(&self.settings, [train.dataset(), test.dataset()])?;
+        write_json(&folder.join("env.json"), &env)?;
+        let recipe = self.settings.recipe()?;
+        let device = need("device", &self.settings.device)?.parse()?;
+        self.network
+            .initialise(recipe.seed, dtype(&self.settings)?, device)?;
+        let fingerprint = self.settings.fingerprint()?;
+        let limit = recipe.limit_batches;
+        let seed = recipe.seed;
+        let loaders = [&train, &test];
+        let mut trainer = Trainer::new(
+            &mut self.network,
+            loaders,
+            recipe,
+            folder,
+            &fingerprint,
+            stop,
+        )?;
+        let mut log = MetricsLog {
+            folder: folder.to_owned(),
+            history: trainer.history().to_vec(),
+            inner: observer,
+            failed: None,
+        };
+        log.write();
+        let ending = trainer.run(&mut log)?;
+        if let Some(error) = log.failed {
+            return Err(error);
+        }
+        if ending == Ending::Stopped {
+            return Ok(None);
+        }
+        let history = trainer.history().to_vec();
+        let summary = self.summarise(folder, &test, &history, seed, limit)?;
+        write_json(&folder.join("summary.json"), &summary)?;
+        Ok(Some(summary))
+    }
+
+    fn summarise(
+        &mut self,
+        folder: &Path,
+        test: &Loader,
+        history: &[EpochRecord],
+        seed: u64,
+        limit: Option<usize>,
+    ) -> Result<RunSummary> {
+        save_weights(&folder.join("last.safetensors"), &self.network.store)?;
+        let first_best = |a: &&EpochRecord, b: &&EpochRecord| {
+            a.test_accuracy
+                .total_cmp(&b.test_accuracy)
+                .then(b.epoch.cmp(&a.epoch))
+        };
+        let (Some(last), Some(best)) = (history.last(), history.iter().max_by(first_best)) else {
+            return Err(Error::setting("epochs", 0, "expected at least one epoch"));
+        };
+        load_weights(&folder.join("best.safetensors"), &mut self.network.store)?;
+        let (mean10, std10) = ten_passes(&mut self.network, test, seed, limit)?;
+        let settings = &self.settings;
+        Ok(RunSummary {
+            model: need("model", &settings.model)?,
+            data: need("data", &settings.data)?,
+            remove: need("remove", &settings.remove)?,
+            mode: need("mode", &settings.mode)?,
+            cut: need("cut", &settings.cut)?,
+            replaced_share: self.replaced_share,
+            bits_destroyed: self.network.summary()?.bits(),
+            seed,
+            epochs: last.epoch,
+            steps: last.steps,
+            parameters: self.network.parameters(),
+            macs: self.network.macs()?,
+            test_accuracy_last: last.test_accuracy,
+            test_accuracy_best: best.test_accuracy,
+            best_epoch: best.epoch,
+            test_accuracy_mean10: mean10,
+            test_accuracy_std10: std10,
+            train_accuracy_last: last.train_accuracy,
+            seconds: history.iter().map(|r| r.seconds).sum(),
+        })
+    }
+
+    /// Makes the folder this run's own: nobody else is in it, and it is empty or holds this run.
+    fn claim(&self, folder: &Path, resume: bool) -> Result<File> {
+        fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+        let path = folder.join("lock");
+        let lock = File::create(&path).map_err(Error::io(&path, "create"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let what = "another run is using this folder: wait for it, or choose another --out";
+                return Err(Error::file(folder, what));
+            }
+            Err(TryLockError::Error(source)) => return Err(Error::io(&path, "lock")(source)),
+        }
+        let config = folder.join("config.toml");
+        if config.exists() {
+            if !resume {
+                let what = "this folder already holds a run: add --resume to go on with it, or \
+                            choose another --out";
+                return Err(Error::file(folder, what));
+            }
+            let there = read_settings(&config)?;
+            if there.fingerprint()? != self.settings.fingerprint()? {
+                let what = "the run in this folder has other settings: leave the flags away to go \
+                            on with it, or choose another --out";
+                return Err(Error::file(&config, what));
+            }
+        }
+        Ok(lock)
+    }
+
+    /// Loaders of the training and the test set.
+    pub fn loaders(&self) -> Result<[Loader; 2]> {
+        let settings = &self.settings;
+        let name = need("data", &settings.data)?;
+        let open = |split, count: Option<usize>| -> Result<Arc<dyn Dataset>> {
+            let set = data::open(&name, split, &settings.open_options(count))?;
+            match count {
+                Some(count) if count != set.len() => Ok(Arc::new(Subset::first(set, count)?)),
+                _ => Ok(set),
+            }
+        };
+        let options = |batch, augment, shuffle| -> Result<LoaderOptions> {
+            Ok(LoaderOptions {
+                batch,
+                shuffle,
+                seed: need("seed", &settings.seed)?,
+                augment,
+                workers: need("workers", &settings.workers)?,
+                ..LoaderOptions::default()
+            })
+        };
+        let train = open(Split::Train, settings.train_images)?;
+        let test = open(Split::Test, settings.test_images)?;
+        let test_batch = need("test-batch", &settings.test_batch)?.min(test.len().max(1));
+        let augment = settings.augmentation()?;
+        Ok([
+            Loader::new(
+                train,
+                options(need("batch", &settings.batch)?, augment, true)?,
+            )?,
+            Loader::new(test, options(test_batch, Augment::None, false)?)?,
+        ])
+    }
+}
+
+/// The settings in a run folder.
+pub fn read_settings(config: &Path) -> Result<Settings> {
+    let text = fs::read_to_string(config).map_err(Error::io(config, "read"))?;
+    Settings::from_toml(&text).map_err(|e| Error::file(config, e.to_string()))
+}
+
+/// The summary in a run folder; `None` if the run is not finished.
+pub fn read_summary(folder: &Path) -> Result<Option<RunSummary>> {
+    let path = folder.join("summary.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(&path).map_err(Error::io(&path, "read"))?;
+    let summary = serde_json::from_str(&text);
+    summary
+        .map(Some)
+        .map_err(|e| Error::file(&path, format!("this is no run summary: {e}")))
+}
+
+/// The epochs of a run folder, from its `metrics.jsonl`.
+pub fn read_history(folder: &Path) -> Result<Vec<EpochRecord>> {
+    let path = folder.join("metrics.jsonl");
+    let text = fs::read_to_string(&path).map_err(Error::io(&path, "read"))?;
+    let rows = text.lines().map(serde_json::from_str);
+    rows.collect::<Result<_, _>>()
+        .map_err(|e| Error::file(&path, format!("not a row of metrics: {e}")))
+}
+
+/// Writes a value as indented JSON, atomically.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::file(path, e.to_string()))?;
+    write_atomically(path, (text + "\n").as_bytes())
+}
+
+fn dtype(settings: &Settings) -> Result<DType> {
+    match need("dtype", &settings.dtype)?.as_str() {
+        "f32" => Ok(DType::F32),
+        "f64" => Ok(DType::F64),
+        other => Err(Error::setting("dtype", other, "expected one of f32 f64")),
+    }
+}
+
+/// Keeps `metrics.csv` and `metrics.jsonl` up to date, and passes everything on.
+struct MetricsLog<'a> {
+    folder: PathBuf,
+    history: Vec<EpochRecord>,
+    inner: &'a mut dyn Observer,
+    failed: Option<Error>,
+}
+
+impl MetricsLog<'_> {
+    fn write(&mut self) {
+        self.failed = self.try_write().err().or(self.failed.take());
+    }
+
+    fn try_write(&self) -> Result<()> {
+        let mut csv = String::from(
+            "epoch,steps,lr,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_second\n",
+        );
+        let mut lines = String::new();
+        for r in &self.history {
+            csv += &format!(
+                "{},{},{},{},{},{},{},{:.3},{:.1}\n",
+                r.epoch,
+                r.steps,
+                r.lr,
+                r.train_loss,
+                r.train_accuracy,
+                r.test_loss,
+                r.test_accuracy,
+                r.seconds,
+                r.images_per_second
+            );
+            let path = || self.folder.join("metrics.jsonl");
+            lines += &serde_json::to_string(r).map_err(|e| Error::file(path(), e.to_string()))?;
+            lines.push('\n');
+        }
+        write_atomically(&self.folder.join("metrics.csv"), csv.as_bytes())?;
+        write_atomically(&self.folder.join("metrics.jsonl"), lines.as_bytes())
+    }
+}
+
+impl Observer for MetricsLog<'_> {
+    fn step(&mut self, progress: &Progress) {
+        self.inner.step(progress);
+    }
+
+    fn epoch(&mut self, record: &EpochRecord, progress: &Progress) {
+        self.history.push(record.clone());
+        self.write();
+        self.inner.epoch(record, progress);
+    }
+}

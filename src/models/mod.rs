@@ -1,0 +1,223 @@
+//! Networks as data: an ordered list of named units, lowered to layers.
+//!
+//! An [`Architecture`] says what the units are (the thirteen convolutions of VGG16, called 11 … 53);
+//! a [`Treatment`] per unit says what is to be done to it. Lowering both gives a [`Network`]. One
+//! definition of each architecture thus serves every data set and every intervention.
+
+mod summary;
+mod vgg;
+
+pub use summary::{Row, Summary};
+
+use crate::autograd::{Tape, Var};
+use crate::device::Device;
+use crate::nn::{self, Layer, Mode, Moment, Pass, Scope, Slot, Store};
+use crate::ops::spatial_shuffle::Mode as ShuffleMode;
+use crate::tensor::{DType, Shape, Tensor};
+use crate::{Error, Result};
+
+/// What is done to one unit of a network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Treatment {
+    /// Nothing.
+    Intact,
+    /// The input of its 3×3 convolution is shuffled.
+    Shuffle(ShuffleSetting),
+    /// Its input is averaged over all positions and its convolution becomes a fully connected layer.
+    GapFc,
+    /// Its convolution becomes 1×1.
+    Conv1x1,
+    /// It is left out.
+    Removed,
+}
+
+/// How a unit is shuffled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShuffleSetting {
+    /// In training; `None` leaves the map alone.
+    pub train: Option<ShuffleMode>,
+    /// In test.
+    pub test: Option<ShuffleMode>,
+    /// Who shares a permutation.
+    pub scope: Scope,
+    /// Whether permutations without fixed points are drawn.
+    pub derange: bool,
+}
+
+/// What stands in for the 2×2 max-pooling behind a treated unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TreatedPool {
+    /// The convolution takes stride 2 and there is no pooling: the authors' CIFAR code.
+    Stride,
+    /// The max-pooling stays: the authors' ImageNet code.
+    Max,
+    /// An average-pooling of the same size.
+    Average,
+}
+
+/// A network before anything is done to it.
+#[derive(Clone, Debug)]
+pub struct Architecture {
+    /// `vgg16`, …
+    pub name: String,
+    /// Extents of an image: rows, columns, channels.
+    pub image: [usize; 3],
+    /// Number of classes.
+    pub classes: usize,
+    /// The units that can be treated, in order.
+    pub units: Vec<Unit>,
+    /// Widths of the hidden fully connected layers of the head.
+    pub hidden: Vec<usize>,
+    /// Whether batch normalisation follows each convolution.
+    pub batch_norm: bool,
+    /// Whether untreated and GAP+FC convolutions have a bias.
+    pub conv_bias: bool,
+    /// What happens to the pooling behind a treated unit.
+    pub treated_pool: TreatedPool,
+}
+
+/// A unit: something an intervention can treat.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// Its index in the papers: stage · 10 + position, "43" being the third convolution of stage 4.
+    pub index: u32,
+    /// Output channels.
+    pub width: usize,
+    /// Whether a 2×2 max-pooling follows.
+    pub pool: bool,
+}
+
+/// The names [`Architecture::by_name`] knows.
+pub const MODELS: [&str; 6] = [
+    "vgg16",
+    "vgg16-plain",
+    "vgg11",
+    "vgg13",
+    "vgg19",
+    "vgg-small",
+];
+
+impl Architecture {
+    /// The architecture called `name` for images of these extents.
+    ///
+    /// `width` scales all channel counts (1 is the published network).
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for an unknown name or a width that leaves a layer without channels.
+    pub fn by_name(name: &str, image: [usize; 3], classes: usize, width: f64) -> Result<Self> {
+        if !(width > 0.0 && width <= 16.0) {
+            return Err(Error::setting(
+                "width",
+                width,
+                "expected a factor above 0 and at most 16",
+            ));
+        }
+        vgg::by_name(name, image, classes, width).ok_or_else(|| {
+            Error::setting(
+                "model",
+                name,
+                format!("known models: {}", MODELS.join(", ")),
+            )
+        })
+    }
+
+    /// The indices of the units, in order.
+    pub fn indices(&self) -> Vec<u32> {
+        self.units.iter().map(|u| u.index).collect()
+    }
+
+    /// The network with one treatment per unit.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] or [`Error::Shape`] where treatments contradict each other or the image is
+    /// too small.
+    pub fn lower(&self, treatments: &[Treatment]) -> Result<Network> {
+        vgg::lower(self, treatments)
+    }
+}
+
+/// A unit of a lowered network.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// The unit's index, or the name of a part of the head.
+    pub name: String,
+    /// What was done to it.
+    pub treatment: Treatment,
+    /// Its layers.
+    pub layers: Vec<Layer>,
+}
+
+/// Layers and their tensors: something that can be run.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// `vgg16`, …
+    pub name: String,
+    /// Extents of an image: rows, columns, channels.
+    pub image: [usize; 3],
+    /// Number of classes.
+    pub classes: usize,
+    /// Units and head, in order.
+    pub stages: Vec<Stage>,
+    /// Parameters and buffers.
+    pub store: Store,
+}
+
+/// What a recorded forward pass gives: the logits, and the parameters as leaves of the tape.
+pub struct Forward {
+    /// (N, classes).
+    pub logits: Var,
+    /// The parameters that were used.
+    pub leaves: Vec<(Slot, Var)>,
+}
+
+impl Network {
+    /// Draws all first values.
+    pub fn initialise(&mut self, seed: u64, dtype: DType, device: Device) -> Result<()> {
+        self.store.initialise(seed, dtype, device)
+    }
+
+    /// Runs the network on images (N, H, W, C).
+    ///
+    /// # Errors
+    /// What the layers say, with the name of the unit.
+    pub fn forward(
+        &mut self,
+        tape: &mut Tape,
+        mode: Mode,
+        moment: Moment,
+        images: Tensor,
+    ) -> Result<Forward> {
+        if images.dims().get(1..) != Some(&self.image[..]) {
+            let what = format!("images {:?} expected, found {}", self.image, images.shape());
+            return Err(Error::shape("network", what));
+        }
+        let mut x = Var::constant(images.cast(self.store.dtype())?);
+        let mut pass = Pass::new(tape, &mut self.store, mode, moment);
+        for stage in &self.stages {
+            pass.tape.enter_layer(&stage.name);
+            x = nn::forward(&stage.layers, &mut pass, x)?;
+        }
+        let leaves = pass.into_leaves();
+        Ok(Forward { logits: x, leaves })
+    }
+
+    /// Number of trained numbers.
+    pub fn parameters(&self) -> u64 {
+        self.store.parameter_count()
+    }
+
+    /// Multiply-adds of one image.
+    pub fn macs(&self) -> Result<u64> {
+        Ok(self.summary()?.rows.iter().map(|row| row.macs).sum())
+    }
+
+    /// Extents of one image as a shape.
+    pub fn image_shape(&self) -> Shape {
+        self.image.into()
+    }
+
+    /// The network as a table.
+    pub fn summary(&self) -> Result<Summary> {
+        Summary::of(self)
+    }
+}

@@ -1,0 +1,397 @@
+//! The kinds of layers.
+
+use std::fmt;
+
+use super::{Init, Mode, Pass, Slot, Store, forward};
+use crate::autograd::Var;
+use crate::ops;
+use crate::ops::spatial_shuffle::{Mode as ShuffleMode, SpatialShuffle};
+use crate::rng::{Key, Purpose};
+use crate::tensor::{Shape, Tensor};
+use crate::{Error, Result, cpu, with_real};
+
+/// A layer of a network: what it computes and where its parameters are.
+#[derive(Clone, Debug)]
+pub enum Layer {
+    /// Convolution.
+    Conv2d(Conv2d),
+    /// Batch normalisation, with a ReLU or without.
+    BatchNorm(BatchNorm),
+    /// Rectifier.
+    Relu,
+    /// Local pooling.
+    Pool(Pool),
+    /// Global average pooling: the map becomes a vector.
+    Gap,
+    /// Fully connected layer.
+    Linear(Linear),
+    /// Spatial shuffle.
+    Shuffle(Shuffle),
+    /// Two branches added, then a ReLU.
+    Residual(Residual),
+}
+
+/// Convolution with its filters (K, R, S, C) and an optional bias.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    /// Stride, padding, dilation.
+    pub op: ops::conv2d::Conv2d,
+    /// Filter extents (K, R, S, C).
+    pub filter: [usize; 4],
+    weight: Slot,
+    bias: Option<Slot>,
+}
+
+impl Conv2d {
+    /// Declares the filters `NAME.weight` (Kaiming normal, fan-out) and, if asked, `NAME.bias` (zero).
+    pub fn new(
+        store: &mut Store,
+        name: &str,
+        filter: [usize; 4],
+        op: ops::conv2d::Conv2d,
+        bias: bool,
+    ) -> Self {
+        let [k, r, s, _] = filter;
+        let std = (2.0 / (k * r * s) as f64).sqrt();
+        let weight = store.parameter(format!("{name}.weight"), filter, Init::Normal(std));
+        let zero = Init::Constant(0.0);
+        let bias = bias.then(|| store.parameter(format!("{name}.bias"), [k], zero));
+        Conv2d {
+            op,
+            filter,
+            weight,
+            bias,
+        }
+    }
+}
+
+/// Batch normalisation over the innermost axis; 1d and 2d alike.
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    /// Normalised channels.
+    pub channels: usize,
+    /// Whether a ReLU follows in the same pass.
+    pub relu: bool,
+    weight: Slot,
+    bias: Slot,
+    running_mean: Slot,
+    running_var: Slot,
+}
+
+impl BatchNorm {
+    /// PyTorch's defaults: new running value = 0.9 · old + 0.1 · batch.
+    pub const MOMENTUM: f64 = 0.1;
+    /// PyTorch's default ε.
+    pub const EPSILON: f64 = 1e-5;
+
+    /// Declares γ = 1, β = 0, running mean 0 and running variance 1 under `name`.
+    pub fn new(store: &mut Store, name: &str, channels: usize, relu: bool) -> Self {
+        let shape = [channels];
+        let (zero, one) = (Init::Constant(0.0), Init::Constant(1.0));
+        BatchNorm {
+            channels,
+            relu,
+            weight: store.parameter(format!("{name}.weight"), shape, one),
+            bias: store.parameter(format!("{name}.bias"), shape, zero),
+            running_mean: store.buffer(format!("{name}.running_mean"), shape, zero),
+            running_var: store.buffer(format!("{name}.running_var"), shape, one),
+        }
+    }
+
+    fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
+        let (gamma, beta) = (pass.parameter(self.weight)?, pass.parameter(self.bias)?);
+        let op = ops::batch_norm::BatchNorm {
+            training: pass.mode == Mode::Train,
+            epsilon: Self::EPSILON,
+            relu: self.relu,
+        };
+        if pass.mode == Mode::Test {
+            let mean = pass.constant(self.running_mean)?;
+            let variance = pass.constant(self.running_var)?;
+            return pass.tape.apply(op, &[&x, &gamma, &beta, &mean, &variance]);
+        }
+        let (y, batch) = pass.tape.apply_with_aux(op, &[&x, &gamma, &beta])?;
+        for (slot, batch) in [self.running_mean, self.running_var]
+            .into_iter()
+            .zip(&batch)
+        {
+            blend(pass.store.value_mut(slot)?, batch, Self::MOMENTUM)?;
+        }
+        Ok(y)
+    }
+}
+
+/// running = (1 − momentum)·running + momentum·batch.
+fn blend(running: &mut Tensor, batch: &Tensor, momentum: f64) -> Result<()> {
+    with_real!(batch.dtype(), "running statistics", T => {
+        cpu::batch_norm::blend::<T>(running.data_mut()?, batch.data()?, momentum)
+    });
+    Ok(())
+}
+
+/// Maximum or average.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolKind {
+    /// Maximum.
+    Max,
+    /// Average.
+    Average,
+}
+
+/// Local pooling without padding.
+#[derive(Clone, Copy, Debug)]
+pub struct Pool {
+    /// Maximum or average.
+    pub kind: PoolKind,
+    /// Side of the window, which is also its step.
+    pub size: usize,
+}
+
+/// Fully connected layer.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// Input features.
+    pub inputs: usize,
+    /// Output features.
+    pub outputs: usize,
+    weight: Slot,
+    bias: Option<Slot>,
+}
+
+impl Linear {
+    /// Declares `NAME.weight` and `NAME.bias` with PyTorch's default: uniform in ±1/√inputs.
+    pub fn new(store: &mut Store, name: &str, inputs: usize, outputs: usize, bias: bool) -> Self {
+        let init = Init::Uniform(1.0 / (inputs as f64).sqrt());
+        let weight = store.parameter(format!("{name}.weight"), [outputs, inputs], init);
+        let bias = bias.then(|| store.parameter(format!("{name}.bias"), [outputs], init));
+        Linear {
+            inputs,
+            outputs,
+            weight,
+            bias,
+        }
+    }
+}
+
+/// Who shares a permutation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The samples of a batch; every forward pass draws anew. The paper's choice.
+    PerBatch,
+    /// Nobody: every sample has its own.
+    PerSample,
+    /// The whole run, training and test.
+    Fixed,
+}
+
+/// A spatial shuffle, in training, in test, or in both.
+#[derive(Clone, Copy, Debug)]
+pub struct Shuffle {
+    /// What is shuffled in training; `None` leaves the map alone.
+    pub train: Option<ShuffleMode>,
+    /// What is shuffled in test.
+    pub test: Option<ShuffleMode>,
+    /// Who shares a permutation.
+    pub scope: Scope,
+    /// Whether permutations without fixed points are drawn.
+    pub derange: bool,
+    /// Which layer this is: a coordinate of the random key.
+    pub layer: u32,
+}
+
+impl Shuffle {
+    fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
+        let mode = match pass.mode {
+            Mode::Train => self.train,
+            Mode::Test => self.test,
+        };
+        let Some(mode) = mode else { return Ok(x) };
+        let key = match self.scope {
+            Scope::Fixed => Key::new(pass.moment.seed, Purpose::ShuffleFixed, 0, self.layer),
+            _ => pass.key(Purpose::ShuffleTrain, Purpose::ShuffleTest, self.layer),
+        };
+        let op = SpatialShuffle {
+            mode,
+            key,
+            per_sample: self.scope == Scope::PerSample,
+            derange: self.derange,
+        };
+        pass.tape.apply(op, &[&x])
+    }
+}
+
+/// `relu(body(x) + shortcut(x))`; an empty shortcut is the identity.
+#[derive(Clone, Debug)]
+pub struct Residual {
+    /// The residual branch.
+    pub body: Vec<Layer>,
+    /// The shortcut.
+    pub shortcut: Vec<Layer>,
+}
+
+impl Layer {
+    /// Runs the layer.
+    pub fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
+        match self {
+            Layer::Conv2d(conv) => {
+                let weight = pass.parameter(conv.weight)?;
+                match conv.bias {
+                    Some(bias) => {
+                        let bias = pass.parameter(bias)?;
+                        pass.tape.apply(conv.op, &[&x, &weight, &bias])
+                    }
+                    None => pass.tape.apply(conv.op, &[&x, &weight]),
+                }
+            }
+            Layer::BatchNorm(norm) => norm.forward(pass, x),
+            Layer::Relu => pass.tape.apply(ops::relu::Relu, &[&x]),
+            Layer::Pool(pool) => match pool.kind {
+                PoolKind::Max => {
+                    let op = ops::max_pool2d::MaxPool2d::new(pool.size);
+                    pass.tape.apply(op, &[&x])
+                }
+                PoolKind::Average => {
+                    let op = ops::avg_pool2d::AvgPool2d::new(pool.size);
+                    pass.tape.apply(op, &[&x])
+                }
+            },
+            Layer::Gap => pass.tape.apply(ops::global_avg_pool::GlobalAvgPool, &[&x]),
+            Layer::Linear(linear) => {
+                let weight = pass.parameter(linear.weight)?;
+                match linear.bias {
+                    Some(bias) => {
+                        let bias = pass.parameter(bias)?;
+                        pass.tape.apply(ops::linear::Linear, &[&x, &weight, &bias])
+                    }
+                    None => pass.tape.apply(ops::linear::Linear, &[&x, &weight]),
+                }
+            }
+            Layer::Shuffle(shuffle) => shuffle.forward(pass, x),
+            Layer::Residual(branches) => {
+                let shortcut = forward(&branches.shortcut, pass, x.clone())?;
+                let body = forward(&branches.body, pass, x)?;
+                let sum = pass.tape.apply(ops::add::Add, &[&body, &shortcut])?;
+                pass.tape.apply(ops::relu::Relu, &[&sum])
+            }
+        }
+    }
+
+    /// The extents of one sample after the layer: (H, W, C) of a map, (C) of a vector.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the layer cannot work on such a sample.
+    pub fn output(&self, input: &Shape) -> Result<Shape> {
+        let map = || match *input.dims() {
+            [h, w, c] => Ok([h, w, c]),
+            _ => Err(Error::shape(
+                "layer",
+                format!("expected a map, found a vector {input}"),
+            )),
+        };
+        Ok(match self {
+            Layer::Conv2d(conv) => {
+                let [h, w, c] = map()?;
+                let g = conv.op.extents(&[1, h, w, c].into(), &conv.filter.into())?;
+                [g.out_h(), g.out_w(), g.k].into()
+            }
+            Layer::Pool(pool) => {
+                let [h, w, c] = map()?;
+                if h < pool.size || w < pool.size {
+                    let what = format!(
+                        "a map of {h}×{w} is smaller than the {0}×{0} window",
+                        pool.size
+                    );
+                    return Err(Error::shape("pool", what));
+                }
+                [h / pool.size, w / pool.size, c].into()
+            }
+            Layer::Gap => [map()?[2]].into(),
+            Layer::Linear(linear) => match *input.dims() {
+                [features] if features == linear.inputs => [linear.outputs].into(),
+                _ => {
+                    let what = format!("{} features expected, found {input}", linear.inputs);
+                    return Err(Error::shape("linear", what));
+                }
+            },
+            Layer::Shuffle(_) => map()?.into(),
+            Layer::BatchNorm(_) | Layer::Relu => input.clone(),
+            Layer::Residual(branches) => {
+                let mut shape = input.clone();
+                for layer in &branches.body {
+                    shape = layer.output(&shape)?;
+                }
+                shape
+            }
+        })
+    }
+
+    /// Trained numbers.
+    pub fn parameters(&self) -> u64 {
+        let count = match self {
+            Layer::Conv2d(conv) => {
+                conv.filter.iter().product::<usize>() + conv.bias.map_or(0, |_| conv.filter[0])
+            }
+            Layer::BatchNorm(norm) => 2 * norm.channels,
+            Layer::Linear(linear) => {
+                linear.inputs * linear.outputs + linear.bias.map_or(0, |_| linear.outputs)
+            }
+            Layer::Residual(branches) => {
+                let both = branches.body.iter().chain(&branches.shortcut);
+                return both.map(Layer::parameters).sum();
+            }
+            Layer::Relu | Layer::Pool(_) | Layer::Gap | Layer::Shuffle(_) => 0,
+        };
+        count as u64
+    }
+
+    /// Multiply-adds of one sample: convolutions and fully connected layers, as papers count them.
+    pub fn macs(&self, input: &Shape) -> Result<u64> {
+        Ok(match self {
+            Layer::Conv2d(conv) => {
+                let [_, r, s, c] = conv.filter;
+                (self.output(input)?.len() * r * s * c) as u64
+            }
+            Layer::Linear(linear) => (linear.inputs * linear.outputs) as u64,
+            Layer::Residual(branches) => {
+                macs(&branches.body, input)? + macs(&branches.shortcut, input)?
+            }
+            _ => 0,
+        })
+    }
+}
+
+/// The layer in a word: `conv3x3/2`, `bn+relu`, `max2`, …
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Layer::Conv2d(conv) => {
+                write!(f, "conv{}x{}", conv.filter[1], conv.filter[2])?;
+                match conv.op.stride {
+                    [1, 1] => Ok(()),
+                    [stride, _] => write!(f, "/{stride}"),
+                }
+            }
+            Layer::BatchNorm(norm) => f.write_str(if norm.relu { "bn+relu" } else { "bn" }),
+            Layer::Relu => f.write_str("relu"),
+            Layer::Pool(pool) => match pool.kind {
+                PoolKind::Max => write!(f, "max{}", pool.size),
+                PoolKind::Average => write!(f, "avg{}", pool.size),
+            },
+            Layer::Gap => f.write_str("gap"),
+            Layer::Linear(_) => f.write_str("fc"),
+            Layer::Shuffle(_) => f.write_str("shuffle"),
+            Layer::Residual(_) => f.write_str("residual"),
+        }
+    }
+}
+
+/// Multiply-adds of layers one after the other.
+fn macs(layers: &[Layer], input: &Shape) -> Result<u64> {
+    let mut shape = input.clone();
+    let mut total = 0;
+    for layer in layers {
+        total += layer.macs(&shape)?;
+        shape = layer.output(&shape)?;
+    }
+    Ok(total)
+}

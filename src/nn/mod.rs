@@ -1,0 +1,90 @@
+//! Layers: parameters plus a call to an operation. A network is a list of them.
+
+mod layer;
+mod store;
+
+pub use layer::{BatchNorm, Conv2d, Layer, Linear, Pool, PoolKind, Residual, Scope, Shuffle};
+pub use store::{Entry, Init, Slot, Store};
+
+use crate::Result;
+use crate::autograd::{Tape, Var};
+use crate::rng::{Key, Purpose};
+
+/// Whether a forward pass trains or tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Batch statistics, dropout, the training shuffle.
+    Train,
+    /// Running statistics, no dropout, the test shuffle.
+    Test,
+}
+
+/// Which random numbers a forward pass draws: those of this seed at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The run's seed.
+    pub seed: u64,
+    /// The training step, or a number that names (epoch, pass, batch) of a test.
+    pub at: u64,
+}
+
+/// One forward pass: the tape it is recorded on, the tensors it reads, and its mode.
+pub struct Pass<'a> {
+    /// Where operations are recorded.
+    pub tape: &'a mut Tape,
+    /// The network's tensors; running statistics are updated in training.
+    pub store: &'a mut Store,
+    /// Training or test.
+    pub mode: Mode,
+    /// Which random numbers.
+    pub moment: Moment,
+    leaves: Vec<(Slot, Var)>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass that has met no parameter yet.
+    pub fn new(tape: &'a mut Tape, store: &'a mut Store, mode: Mode, moment: Moment) -> Self {
+        Pass {
+            tape,
+            store,
+            mode,
+            moment,
+            leaves: Vec::new(),
+        }
+    }
+
+    /// A parameter as a leaf of the tape.
+    pub fn parameter(&mut self, slot: Slot) -> Result<Var> {
+        if let Some((_, var)) = self.leaves.iter().find(|(known, _)| *known == slot) {
+            return Ok(var.clone());
+        }
+        let var = self.tape.leaf(self.store.value(slot)?.clone());
+        self.leaves.push((slot, var.clone()));
+        Ok(var)
+    }
+
+    /// A buffer as a constant.
+    pub fn constant(&self, slot: Slot) -> Result<Var> {
+        Ok(Var::constant(self.store.value(slot)?.clone()))
+    }
+
+    /// The key of layer `layer`'s random numbers in this pass.
+    pub fn key(&self, train: Purpose, test: Purpose, layer: u32) -> Key {
+        let purpose = if self.mode == Mode::Train {
+            train
+        } else {
+            test
+        };
+        Key::new(self.moment.seed, purpose, self.moment.at, layer)
+    }
+
+    /// The parameters the pass met, as leaves of its tape.
+    pub fn into_leaves(self) -> Vec<(Slot, Var)> {
+        self.leaves
+    }
+}
+
+/// Runs layers one after the other.
+pub fn forward(layers: &[Layer], pass: &mut Pass, x: Var) -> Result<Var> {
+    layers.iter().try_fold(x, |x, layer| layer.forward(pass, x))
+}

@@ -1,0 +1,168 @@
+//! The tensors of a network: parameters and buffers, by name and by index.
+//!
+//! Layers hold [`Slot`]s, not tensors, so a network can be described, counted and printed without
+//! allocating anything, and the optimizer, the checkpoint and the gradients all see one flat list.
+
+use rayon::prelude::*;
+
+use crate::device::Device;
+use crate::rng::{Key, Purpose, name_hash};
+use crate::tensor::{DType, Shape, Tensor};
+use crate::{Error, Result};
+
+/// The index of an entry of a [`Store`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot(usize);
+
+impl Slot {
+    /// Position in [`Store::entries`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// How the first values are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// All of this value.
+    Constant(f64),
+    /// Normal with this standard deviation.
+    Normal(f64),
+    /// Uniform in ± this bound.
+    Uniform(f64),
+}
+
+/// A parameter (trained) or a buffer (kept, not trained: running statistics).
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Unique name; the key in checkpoints.
+    pub name: String,
+    /// Extents.
+    pub shape: Shape,
+    /// How it starts.
+    pub init: Init,
+    /// Whether gradients are taken for it.
+    pub trained: bool,
+    value: Option<Tensor>,
+}
+
+/// All tensors of a network.
+#[derive(Clone, Debug, Default)]
+pub struct Store {
+    entries: Vec<Entry>,
+}
+
+impl Store {
+    /// Declares a parameter.
+    pub fn parameter(&mut self, name: String, shape: impl Into<Shape>, init: Init) -> Slot {
+        self.declare(name, shape.into(), init, true)
+    }
+
+    /// Declares a buffer.
+    pub fn buffer(&mut self, name: String, shape: impl Into<Shape>, init: Init) -> Slot {
+        self.declare(name, shape.into(), init, false)
+    }
+
+    fn declare(&mut self, name: String, shape: Shape, init: Init, trained: bool) -> Slot {
+        self.entries.push(Entry {
+            name,
+            shape,
+            init,
+            trained,
+            value: None,
+        });
+        Slot(self.entries.len() - 1)
+    }
+
+    /// Draws all first values. A value depends on the seed and the entry's name alone, so networks
+    /// that share a layer's name and shape start alike, whatever else was done to them.
+    pub fn initialise(&mut self, seed: u64, dtype: DType, device: Device) -> Result<()> {
+        for entry in &mut self.entries {
+            let key = Key::new(seed, Purpose::Init, name_hash(&entry.name), 0);
+            let mut values = vec![0f64; entry.shape.len()];
+            const LANE: usize = 4096;
+            values
+                .par_chunks_mut(LANE)
+                .enumerate()
+                .for_each(|(lane, values)| {
+                    let mut stream = key.stream(lane as u32);
+                    values.fill_with(|| match entry.init {
+                        Init::Constant(value) => value,
+                        Init::Normal(std) => std * stream.normal(),
+                        Init::Uniform(bound) => bound * (2.0 * stream.uniform() - 1.0),
+                    });
+                });
+            let value = Tensor::from_slice(&entry.shape, &values, device)?.cast(dtype)?;
+            entry.value = Some(value);
+        }
+        Ok(())
+    }
+
+    /// Every entry, in order of declaration.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Every slot, in order of declaration.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        (0..self.entries.len()).map(Slot)
+    }
+
+    /// The dtype of the values; f32 before there are any.
+    pub fn dtype(&self) -> DType {
+        let first = self.entries.iter().find_map(|e| e.value.as_ref());
+        first.map_or(DType::F32, Tensor::dtype)
+    }
+
+    /// Slots and entries of the parameters.
+    pub fn parameters(&self) -> impl Iterator<Item = (Slot, &Entry)> {
+        let all = self.entries.iter().enumerate();
+        all.filter(|(_, e)| e.trained).map(|(i, e)| (Slot(i), e))
+    }
+
+    /// Number of trained numbers.
+    pub fn parameter_count(&self) -> u64 {
+        self.parameters().map(|(_, e)| e.shape.len() as u64).sum()
+    }
+
+    /// The value of an entry.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] before [`Store::initialise`].
+    pub fn value(&self, slot: Slot) -> Result<&Tensor> {
+        let entry = &self.entries[slot.0];
+        entry.value.as_ref().ok_or_else(|| {
+            Error::setting(
+                "network",
+                &entry.name,
+                "its values were never initialised or loaded",
+            )
+        })
+    }
+
+    /// The value of an entry, to be changed.
+    pub fn value_mut(&mut self, slot: Slot) -> Result<&mut Tensor> {
+        self.value(slot)?;
+        let value = self.entries[slot.0].value.as_mut();
+        value.ok_or_else(|| Error::setting("network", slot.0, "not initialised"))
+    }
+
+    /// Replaces the value of an entry.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the extents differ.
+    pub fn set(&mut self, slot: Slot, value: Tensor) -> Result<()> {
+        let entry = &mut self.entries[slot.0];
+        if *value.shape() != entry.shape {
+            let what = format!(
+                "{} has shape {}, not {}",
+                entry.name,
+                entry.shape,
+                value.shape()
+            );
+            return Err(Error::shape("store", what));
+        }
+        entry.value = Some(value);
+        Ok(())
+    }
+}

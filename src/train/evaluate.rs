@@ -1,0 +1,111 @@
+//! Testing a network.
+
+use crate::autograd::{Tape, Var};
+use crate::data::{Batch, Loader};
+use crate::models::Network;
+use crate::nn::{Mode, Moment};
+use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
+use crate::tensor::Tensor;
+use crate::{Result, with_real};
+
+/// The result of one pass over a test set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// Share of right answers, 0 to 1.
+    pub accuracy: f64,
+    /// Images tested.
+    pub seen: u64,
+}
+
+/// Which draws of the shuffles a test pass uses: those of (epoch, pass), one per batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TestDraw {
+    /// The run's seed.
+    pub seed: u64,
+    /// The epoch after which the test is run; [`TestDraw::FINAL`] for tests of a finished run.
+    pub epoch: u32,
+    /// Which of several passes.
+    pub pass: u32,
+}
+
+impl TestDraw {
+    /// The epoch number of tests of a finished run.
+    pub const FINAL: u32 = (1 << 24) - 1;
+
+    fn moment(self, batch: usize) -> Moment {
+        let at = (self.epoch as u64) << 40 | (self.pass as u64) << 32 | batch as u64;
+        Moment {
+            seed: self.seed,
+            at,
+        }
+    }
+}
+
+/// One pass over `loader` (its first `limit` batches) in test mode.
+pub fn evaluate(
+    network: &mut Network,
+    loader: &Loader,
+    draw: TestDraw,
+    limit: Option<usize>,
+) -> Result<Evaluation> {
+    let (mut loss, mut correct, mut seen) = (0.0, 0, 0);
+    let batches = loader.epoch(0, 0).take(limit.unwrap_or(usize::MAX));
+    for (index, batch) in batches.enumerate() {
+        let Batch { images, labels, .. } = batch?;
+        let mut tape = Tape::no_grad();
+        let forward = network.forward(&mut tape, Mode::Test, draw.moment(index), images)?;
+        let count = labels.len() as u64;
+        correct += right_answers(forward.logits.value(), &labels)?;
+        let labels = Var::constant(labels);
+        let batch_loss = tape.apply(SoftmaxCrossEntropy::default(), &[&forward.logits, &labels])?;
+        loss += batch_loss.value().item()? * count as f64;
+        seen += count;
+    }
+    Ok(Evaluation {
+        loss: loss / seen as f64,
+        accuracy: correct as f64 / seen as f64,
+        seen,
+    })
+}
+
+/// Accuracies of ten passes with fresh permutations each, as the paper tests (section 1.2), as
+/// (mean, sample standard deviation).
+pub fn ten_passes(
+    network: &mut Network,
+    loader: &Loader,
+    seed: u64,
+    limit: Option<usize>,
+) -> Result<(f64, f64)> {
+    const PASSES: u32 = 10;
+    let mut accuracies = Vec::new();
+    for pass in 0..PASSES {
+        let epoch = TestDraw::FINAL;
+        let draw = TestDraw { seed, epoch, pass };
+        accuracies.push(evaluate(network, loader, draw, limit)?.accuracy);
+    }
+    Ok(mean_and_std(&accuracies))
+}
+
+/// Mean and sample standard deviation (0 for a single value).
+pub fn mean_and_std(values: &[f64]) -> (f64, f64) {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    (mean, (squares / (count - 1.0).max(1.0)).sqrt())
+}
+
+/// How many rows of `logits` (N, C) have their maximum at the label (the first one, on ties).
+pub fn right_answers(logits: &Tensor, labels: &Tensor) -> Result<u64> {
+    let classes = logits.shape().channels();
+    let labels = labels.data::<i32>()?;
+    with_real!(logits.dtype(), "accuracy", T => {
+        let rows = logits.data::<T>()?.chunks_exact(classes);
+        let right = rows.zip(labels).filter(|(row, label)| {
+            let best = (0..classes).fold(0, |best, c| if row[c] > row[best] { c } else { best });
+            best as i32 == **label
+        });
+        Ok(right.count() as u64)
+    })
+}

@@ -1,0 +1,14 @@
+//! Training: the loop, the optimizer, the schedules, evaluation, checkpoints and exact resume.
+
+mod checkpoint;
+mod evaluate;
+mod schedule;
+mod sgd;
+mod trainer;
+
+pub use checkpoint::{Checkpoint, Manifest, load_weights, save_weights};
+pub(crate) use checkpoint::{hex, write_atomically};
+pub use evaluate::{Evaluation, TestDraw, evaluate, mean_and_std, right_answers, ten_passes};
+pub use schedule::{Decay, Schedule};
+pub use sgd::Sgd;
+pub use trainer::{Ending, EpochRecord, Observer, Progress, Recipe, Silent, Trainer};

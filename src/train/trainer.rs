@@ -1,0 +1,343 @@
+//! The training loop.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::evaluate::{TestDraw, right_answers};
+use super::schedule::{Decay, Schedule};
+use super::sgd::{Sgd, Step};
+use super::{Checkpoint, Manifest, evaluate, save_weights};
+use crate::autograd::{Tape, Var};
+use crate::data::{Batch, Loader};
+use crate::models::Network;
+use crate::nn::{Mode, Moment};
+use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
+use crate::{Error, Result};
+
+/// How a network is trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// Passes over the training set.
+    pub epochs: u32,
+    /// Full learning rate.
+    pub lr: f64,
+    /// How it falls.
+    pub decay: Decay,
+    /// Epochs over which it rises linearly at the beginning.
+    pub warmup_epochs: f64,
+    /// Share of the old velocity that stays.
+    pub momentum: f64,
+    /// Nesterov's form of the momentum.
+    pub nesterov: bool,
+    /// Factor of the weight added to its gradient.
+    pub weight_decay: f64,
+    /// ε of the smoothed labels.
+    pub label_smoothing: f64,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// At most this many batches per epoch, in training and test.
+    pub limit_batches: Option<usize>,
+    /// A checkpoint is written when this long has passed since the last, and after each epoch.
+    pub checkpoint_every: Duration,
+}
+
+/// One finished epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Counted from 1.
+    pub epoch: u32,
+    /// Steps done by then.
+    pub steps: u64,
+    /// Learning rate of the last step.
+    pub lr: f64,
+    /// Mean training loss over the epoch.
+    pub train_loss: f64,
+    /// Share of right answers in training, 0 to 1.
+    pub train_accuracy: f64,
+    /// Mean test loss.
+    pub test_loss: f64,
+    /// Share of right answers in the test, 0 to 1 (one pass).
+    pub test_accuracy: f64,
+    /// Seconds the epoch took, test included (this sitting's part, if it was resumed within).
+    pub seconds: f64,
+    /// Training images per second.
+    pub images_per_second: f64,
+}
+
+/// Where a run stands after a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Epoch of the step, counted from 1.
+    pub epoch: u32,
+    /// Epochs of the run.
+    pub epochs: u32,
+    /// Steps done.
+    pub step: u64,
+    /// Steps of the run.
+    pub steps: u64,
+    /// Mean loss of the epoch so far.
+    pub loss: f64,
+    /// Share of right answers of the epoch so far.
+    pub accuracy: f64,
+    /// Training images per second of the epoch so far.
+    pub images_per_second: f64,
+}
+
+/// Somebody who is told how a run goes.
+pub trait Observer {
+    /// After every step.
+    fn step(&mut self, _: &Progress) {}
+    /// After every epoch.
+    fn epoch(&mut self, _: &EpochRecord, _: &Progress) {}
+}
+
+/// An observer that says nothing.
+pub struct Silent;
+
+impl Observer for Silent {}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All epochs are done.
+    Finished,
+    /// It was asked to stop; the checkpoint holds everything up to the last step.
+    Stopped,
+}
+
+/// A run: a network, its data, its recipe and its folder.
+pub struct Trainer<'a> {
+    network: &'a mut Network,
+    train: &'a Loader,
+    test: &'a Loader,
+    recipe: Recipe,
+    schedule: Schedule,
+    sgd: Sgd,
+    state: Manifest,
+    folder: PathBuf,
+    stop: &'a AtomicBool,
+    saved_at: Instant,
+    epoch_began: Instant,
+    seen_this_sitting: u64,
+}
+
+impl<'a> Trainer<'a> {
+    /// A run that starts, or goes on from the checkpoint in `folder` if there is one.
+    ///
+    /// The network must be initialised. `settings` identifies the run (a hash of its settings): a
+    /// checkpoint of other settings is refused.
+    pub fn new(
+        network: &'a mut Network,
+        [train, test]: [&'a Loader; 2],
+        recipe: Recipe,
+        folder: impl Into<PathBuf>,
+        settings: &str,
+        stop: &'a AtomicBool,
+    ) -> Result<Self> {
+        let batches = train
+            .batches()
+            .min(recipe.limit_batches.unwrap_or(usize::MAX)) as u64;
+        let schedule = Schedule {
+            lr: recipe.lr,
+            decay: recipe.decay.clone(),
+            steps_per_epoch: batches,
+            steps: batches * recipe.epochs as u64,
+            warmup_steps: (recipe.warmup_epochs * batches as f64).round() as u64,
+        };
+        schedule.check()?;
+        let folder = folder.into();
+        let mut sgd = Sgd::new(&network.store)?;
+        let checkpoint = Checkpoint::in_folder(folder.join("checkpoint"));
+        let state = match checkpoint.exists() {
+            true => checkpoint.load(&mut network.store, &mut sgd, settings)?,
+            false => Manifest {
+                settings: settings.to_owned(),
+                ..Manifest::default()
+            },
+        };
+        let now = Instant::now();
+        Ok(Trainer {
+            network,
+            train,
+            test,
+            recipe,
+            schedule,
+            sgd,
+            state,
+            folder,
+            stop,
+            saved_at: now,
+            epoch_began: now,
+            seen_this_sitting: 0,
+        })
+    }
+
+    /// Finished epochs.
+    pub fn history(&self) -> &[EpochRecord] {
+        &self.state.history
+    }
+
+    /// Steps done.
+    pub fn steps_done(&self) -> u64 {
+        self.state.step
+    }
+
+    /// The network.
+    pub fn network(&mut self) -> &mut Network {
+        self.network
+    }
+
+    /// Trains to the end, or until asked to stop.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] names the layer where a loss went wrong; the last checkpoint stays.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Ending> {
+        while self.state.epoch < self.recipe.epochs {
+            self.epoch_began = Instant::now();
+            self.seen_this_sitting = 0;
+            let end = self.schedule.steps_per_epoch as usize;
+            let start = self.state.batch as usize;
+            let batches = self
+                .train
+                .epoch(self.state.epoch as u64, start)
+                .take(end - start);
+            for batch in batches {
+                self.step(batch?)?;
+                observer.step(&self.progress());
+                if self.stop.load(Ordering::Relaxed) {
+                    self.save()?;
+                    return Ok(Ending::Stopped);
+                }
+                if self.saved_at.elapsed() >= self.recipe.checkpoint_every {
+                    self.save()?;
+                }
+            }
+            self.finish_epoch(observer)?;
+        }
+        Ok(Ending::Finished)
+    }
+
+    /// Where the run stands.
+    pub fn progress(&self) -> Progress {
+        let seen = self.state.seen.max(1) as f64;
+        Progress {
+            epoch: self.state.epoch + 1,
+            epochs: self.recipe.epochs,
+            step: self.state.step,
+            steps: self.schedule.steps,
+            loss: self.state.loss_sum / seen,
+            accuracy: self.state.correct as f64 / seen,
+            images_per_second: self.seen_this_sitting as f64
+                / self.epoch_began.elapsed().as_secs_f64().max(1e-9),
+        }
+    }
+
+    fn step(&mut self, batch: Batch) -> Result<()> {
+        let moment = Moment {
+            seed: self.recipe.seed,
+            at: self.state.step,
+        };
+        let count = batch.labels.len() as u64;
+        let mut tape = Tape::new();
+        let images = batch.images.clone();
+        let forward = self
+            .network
+            .forward(&mut tape, Mode::Train, moment, images)?;
+        let labels = Var::constant(batch.labels.clone());
+        let loss = SoftmaxCrossEntropy {
+            label_smoothing: self.recipe.label_smoothing,
+            ..SoftmaxCrossEntropy::default()
+        };
+        let loss = tape.apply(loss, &[&forward.logits, &labels])?;
+        let value = loss.value().item()?;
+        if !value.is_finite() {
+            return Err(self.diagnose(moment, batch));
+        }
+        self.state.correct += right_answers(forward.logits.value(), labels.value())?;
+        self.state.loss_sum += value * count as f64;
+        self.state.seen += count;
+        self.seen_this_sitting += count;
+        let gradients = tape.backward(&loss)?;
+        let step = Step {
+            lr: self.schedule.at(self.state.step),
+            momentum: self.recipe.momentum,
+            weight_decay: self.recipe.weight_decay,
+            nesterov: self.recipe.nesterov,
+        };
+        self.sgd
+            .step(step, &mut self.network.store, forward.leaves, gradients)?;
+        self.state.step += 1;
+        self.state.batch += 1;
+        Ok(())
+    }
+
+    /// Runs the step again and looks at every result, to say where the first NaN or infinity is.
+    fn diagnose(&mut self, moment: Moment, batch: Batch) -> Error {
+        let mut tape = Tape::no_grad().checked();
+        let again = self
+            .network
+            .forward(&mut tape, Mode::Train, moment, batch.images);
+        let layer = match again {
+            Err(Error::Layer { layer, .. }) => format!("layer {layer}"),
+            _ => "the loss itself".to_owned(),
+        };
+        Error::NotFinite {
+            what: "the training loss",
+            step: self.state.step,
+            layer,
+            advice: "Lower --lr, or let it rise with --warmup-epochs; \
+                     the last checkpoint is from before",
+        }
+    }
+
+    fn finish_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let progress = self.progress();
+        let epoch = self.state.epoch + 1;
+        let draw = TestDraw {
+            seed: self.recipe.seed,
+            epoch,
+            pass: 0,
+        };
+        let test = evaluate(self.network, self.test, draw, self.recipe.limit_batches)?;
+        let best = self
+            .state
+            .history
+            .iter()
+            .all(|r| r.test_accuracy < test.accuracy);
+        if best {
+            save_weights(&self.folder.join("best.safetensors"), &self.network.store)?;
+        }
+        let record = EpochRecord {
+            epoch,
+            steps: self.state.step,
+            lr: self.schedule.at(self.state.step.saturating_sub(1)),
+            train_loss: progress.loss,
+            train_accuracy: progress.accuracy,
+            test_loss: test.loss,
+            test_accuracy: test.accuracy,
+            seconds: self.epoch_began.elapsed().as_secs_f64(),
+            images_per_second: progress.images_per_second,
+        };
+        observer.epoch(&record, &progress);
+        self.state = Manifest {
+            epoch,
+            batch: 0,
+            loss_sum: 0.0,
+            correct: 0,
+            seen: 0,
+            ..std::mem::take(&mut self.state)
+        };
+        self.state.history.push(record);
+        self.save()
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let checkpoint = Checkpoint::in_folder(self.folder.join("checkpoint"));
+        checkpoint.save(&self.network.store, &self.sgd, self.state.clone())?;
+        self.saved_at = Instant::now();
+        Ok(())
+    }
+}
