@@ -7,9 +7,15 @@ pub mod add;
 pub mod batch_norm;
 pub mod conv2d;
 pub mod gemm;
+pub mod global_avg_pool;
 pub mod linear;
+pub mod max_pool2d;
 pub mod relu;
+pub mod softmax_cross_entropy;
 pub mod spatial_shuffle;
+pub mod window;
+
+use rayon::prelude::*;
 
 /// Elements one task of an elementwise pass works on: 64 KiB of f32, half a typical L2 slice, and
 /// far more work than it costs to hand a task out.
@@ -22,4 +28,14 @@ pub(crate) const ELEMENTS_PER_TASK: usize = 16 * 1024;
 #[inline(always)]
 pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(body)
+}
+
+/// `data` cut into rows of `row` elements, handed out in tasks of about [`ELEMENTS_PER_TASK`].
+pub(crate) fn rows_mut<T: Send>(
+    data: &mut [T],
+    row: usize,
+) -> impl IndexedParallelIterator<Item = &mut [T]> {
+    let row = row.max(1);
+    data.par_chunks_mut(row)
+        .with_min_len((ELEMENTS_PER_TASK / row).max(1))
 }

@@ -132,6 +132,9 @@ pub fn declarations() -> Vec<Declaration> {
         super::batch_norm::DECLARATION,
         super::relu::DECLARATION,
         super::add::DECLARATION,
+        super::max_pool2d::DECLARATION,
+        super::global_avg_pool::DECLARATION,
+        super::softmax_cross_entropy::DECLARATION,
         super::spatial_shuffle::DECLARATION,
     ]
 }

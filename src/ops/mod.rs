@@ -9,9 +9,13 @@ pub mod add;
 pub mod batch_norm;
 pub mod conv2d;
 mod declare;
+pub mod global_avg_pool;
 pub mod linear;
+pub mod max_pool2d;
 pub mod relu;
+pub mod softmax_cross_entropy;
 pub mod spatial_shuffle;
+mod window;
 
 use std::fmt;
 
@@ -38,26 +42,40 @@ impl From<Tensor> for Output {
     }
 }
 
-/// Tensors an operation keeps for its vjp. Kept tensors share their buffers; nothing is copied.
+/// What an operation keeps for its vjp: tensors (their buffers are shared, nothing is copied), and
+/// shapes of operands it needs no data of.
 #[derive(Default)]
-pub struct Saved(Vec<Tensor>);
+pub struct Saved {
+    tensors: Vec<Tensor>,
+    shapes: Vec<Shape>,
+}
 
 impl Saved {
     /// Keeps tensors for the backward pass.
     pub fn keep<const N: usize>(&mut self, tensors: [&Tensor; N]) {
-        self.0.extend(tensors.into_iter().cloned());
+        self.tensors.extend(tensors.into_iter().cloned());
+    }
+
+    /// Keeps shapes for the backward pass.
+    pub fn keep_shapes(&mut self, shapes: &[&Shape]) {
+        self.shapes.extend(shapes.iter().copied().cloned());
+    }
+
+    /// The kept shapes, in the order they were kept.
+    pub fn shapes(&self) -> &[Shape] {
+        &self.shapes
     }
 
     /// Takes the kept tensors back, in the order they were kept.
     pub fn take<const N: usize>(self) -> [Tensor; N] {
-        let kept = self.0.len();
-        <[Tensor; N]>::try_from(self.0)
+        let kept = self.tensors.len();
+        <[Tensor; N]>::try_from(self.tensors)
             .unwrap_or_else(|_| unreachable!("an operation keeps {N} tensors but kept {kept}"))
     }
 
     /// Bytes of the kept tensors.
     pub fn bytes(&self) -> usize {
-        self.0.iter().map(Tensor::bytes).sum()
+        self.tensors.iter().map(Tensor::bytes).sum()
     }
 }
 

@@ -1,0 +1,37 @@
+//! Checks of a pooling window against the map it slides over.
+
+use crate::cpu::window::Axis;
+use crate::{Error, Result};
+
+/// The two image axes under a window of these extents (rows, columns).
+///
+/// # Errors
+/// [`Error::Shape`] for an empty kernel, a zero stride, padding of more than half the kernel (a
+/// window could then lie in the padding alone) and a kernel larger than the padded map.
+pub(super) fn axes(
+    op: &'static str,
+    [kernel, stride, padding]: [[usize; 2]; 3],
+    map: [usize; 2],
+) -> Result<[Axis; 2]> {
+    let axis = |i: usize| {
+        let side = ["rows", "columns"][i];
+        let (map, kernel, stride, padding) = (map[i], kernel[i], stride[i], padding[i]);
+        let fail = |what: String| Error::shape(op, format!("{what} along {side}"));
+        if kernel == 0 || stride == 0 {
+            return Err(fail(format!(
+                "kernel and stride must be at least 1, found kernel {kernel}, stride {stride}"
+            )));
+        }
+        if padding > kernel / 2 {
+            return Err(fail(format!(
+                "padding may be at most half the kernel, found padding {padding}, kernel {kernel}"
+            )));
+        }
+        Axis::new(map, kernel, stride, padding).ok_or_else(|| {
+            fail(format!(
+                "a kernel of {kernel} does not fit into a map of {map} with padding {padding}"
+            ))
+        })
+    };
+    Ok([axis(0)?, axis(1)?])
+}
