@@ -5,12 +5,15 @@
 
 pub mod add;
 pub mod batch_norm;
+pub mod concat;
 pub mod conv2d;
+pub mod dropout;
 pub mod gemm;
 pub mod global_avg_pool;
 pub mod linear;
 pub mod max_pool2d;
 pub mod relu;
+pub mod resample;
 pub mod softmax_cross_entropy;
 pub mod spatial_shuffle;
 pub mod window;

@@ -133,7 +133,13 @@ pub fn declarations() -> Vec<Declaration> {
         super::relu::DECLARATION,
         super::add::DECLARATION,
         super::max_pool2d::DECLARATION,
+        super::avg_pool2d::DECLARATION,
+        super::adaptive_avg_pool2d::DECLARATION,
         super::global_avg_pool::DECLARATION,
+        super::bilinear_resize::DECLARATION,
+        super::pad2d::DECLARATION,
+        super::concat::DECLARATION,
+        super::dropout::DECLARATION,
         super::softmax_cross_entropy::DECLARATION,
         super::spatial_shuffle::DECLARATION,
     ]

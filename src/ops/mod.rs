@@ -5,14 +5,21 @@
 //! ([`Declaration`]): from that one list come the gradient checks, the comparison of dtypes and
 //! devices, the benchmark rows and the table in `docs/operations.md`.
 
+pub mod adaptive_avg_pool2d;
 pub mod add;
+pub mod avg_pool2d;
 pub mod batch_norm;
+pub mod bilinear_resize;
+pub mod concat;
 pub mod conv2d;
 mod declare;
+pub mod dropout;
 pub mod global_avg_pool;
 pub mod linear;
 pub mod max_pool2d;
+pub mod pad2d;
 pub mod relu;
+mod resample;
 pub mod softmax_cross_entropy;
 pub mod spatial_shuffle;
 mod window;

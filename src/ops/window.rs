@@ -7,7 +7,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// [`Error::Shape`] for an empty kernel, a zero stride, padding of more than half the kernel (a
-/// window could then lie in the padding alone) and a kernel larger than the padded map.
+/// window could then lie in the padding alone), an empty map and a kernel larger than the padded map.
 pub(super) fn axes(
     op: &'static str,
     [kernel, stride, padding]: [[usize; 2]; 3],
@@ -21,6 +21,9 @@ pub(super) fn axes(
             return Err(fail(format!(
                 "kernel and stride must be at least 1, found kernel {kernel}, stride {stride}"
             )));
+        }
+        if map == 0 {
+            return Err(fail("the map has no pixel".into()));
         }
         if padding > kernel / 2 {
             return Err(fail(format!(
