@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod autograd;
+pub mod cli;
 pub mod cpu;
 pub mod data;
 pub mod device;

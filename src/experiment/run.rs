@@ -107,6 +107,19 @@ impl Run {
         &self.network
     }
 
+    /// The network, initialised.
+    pub fn into_network(mut self) -> Result<Network> {
+        self.initialise()?;
+        Ok(self.network)
+    }
+
+    fn initialise(&mut self) -> Result<()> {
+        let settings = &self.settings;
+        let device = need("device", &settings.device)?.parse()?;
+        let (seed, dtype) = (need("seed", &settings.seed)?, dtype(settings)?);
+        self.network.initialise(seed, dtype, device)
+    }
+
     /// Trains into `folder`, or goes on there if `resume`. `None` when asked to stop before the end.
     ///
     /// # Errors
@@ -126,9 +139,7 @@ impl Run {
             super::environment::Environment::of(&self.settings, [train.dataset(), test.dataset()])?;
         write_json(&folder.join("env.json"), &env)?;
         let recipe = self.settings.recipe()?;
-        let device = need("device", &self.settings.device)?.parse()?;
-        self.network
-            .initialise(recipe.seed, dtype(&self.settings)?, device)?;
+        self.initialise()?;
         let fingerprint = self.settings.fingerprint()?;
         let limit = recipe.limit_batches;
         let seed = recipe.seed;

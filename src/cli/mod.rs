@@ -1,0 +1,96 @@
+//! The command line: arguments in, library calls, results out.
+
+mod data;
+mod dry_run;
+mod eval;
+mod progress;
+mod train;
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{Error, Result};
+
+/// Set by Ctrl-C: the running step is finished, the state saved, and the program ends.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Exit code of a run that was interrupted and can be resumed.
+const INTERRUPTED: u8 = 130;
+
+/// Where ConvNets look, and what they see: train networks while spatial information is taken away
+#[derive(Parser)]
+#[command(name = "whatwhere", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    ui: Ui,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a network
+    Train(train::TrainArgs),
+    /// Test a trained network, under its own or another shuffle
+    Eval(eval::EvalArgs),
+    /// List, check and look at data sets
+    Data(data::DataArgs),
+}
+
+/// What holds for every command.
+#[derive(Args, Clone, Debug)]
+pub struct Ui {
+    /// Say only results and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Log messages to standard error: off, error, warn, info, debug, trace
+    #[arg(long, global = true, default_value = "warn", value_name = "LEVEL")]
+    pub log_level: tracing::level_filters::LevelFilter,
+    /// Processor threads (default: one per core)
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ Error::Interrupted { .. }) => {
+            eprintln!("{error}");
+            ExitCode::from(INTERRUPTED)
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    log.with_max_level(cli.ui.log_level).init();
+    if let Some(threads) = cli.ui.threads {
+        if threads == 0 {
+            return Err(Error::setting("threads", threads, "expected at least one"));
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build_global()
+            .map_err(|e| Error::setting("threads", threads, e.to_string()))?;
+    }
+    // The first Ctrl-C asks the run to stop; a second one ends the program at once, which loses
+    // nothing but the steps since the last checkpoint.
+    let handler = ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED as i32);
+        }
+    });
+    handler.map_err(|e| Error::setting("signals", "Ctrl-C", e.to_string()))?;
+    match cli.command {
+        Command::Train(args) => train::run(args, &cli.ui),
+        Command::Eval(args) => eval::run(args, &cli.ui),
+        Command::Data(args) => data::run(args),
+    }
+}

@@ -1,0 +1,106 @@
+//! Progress: a bar on a terminal, plain lines elsewhere, nothing if asked.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Ui;
+use crate::train::{EpochRecord, Observer, Progress};
+
+/// Seconds between plain lines.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Shows how a run goes.
+pub struct Report {
+    style: Style,
+}
+
+enum Style {
+    Quiet,
+    Lines { last: Instant },
+    Bar(ProgressBar),
+}
+
+impl Report {
+    /// A bar if standard error is a terminal, lines if not, nothing with `--quiet`.
+    pub fn new(ui: &Ui) -> Self {
+        let style = match (ui.quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Style::Quiet,
+            (false, false) => Style::Lines {
+                last: Instant::now(),
+            },
+            (false, true) => {
+                let bar = ProgressBar::no_length();
+                let template = "{bar:32} {percent:>3}% · {eta} left · {msg}";
+                bar.set_style(
+                    ProgressStyle::with_template(template)
+                        .unwrap_or_else(|_| ProgressStyle::default_bar()),
+                );
+                Style::Bar(bar)
+            }
+        };
+        Report { style }
+    }
+
+    /// Clears the bar.
+    pub fn finish(&self) {
+        if let Style::Bar(bar) = &self.style {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn line(p: &Progress) -> String {
+    format!(
+        "epoch {}/{} · step {}/{} · loss {:.4} · accuracy {:.2} % · {:.0} images/s",
+        p.epoch,
+        p.epochs,
+        p.step,
+        p.steps,
+        p.loss,
+        100.0 * p.accuracy,
+        p.images_per_second
+    )
+}
+
+impl Observer for Report {
+    fn step(&mut self, progress: &Progress) {
+        match &mut self.style {
+            Style::Quiet => {}
+            Style::Bar(bar) => {
+                if bar.length() != Some(progress.steps) {
+                    bar.set_length(progress.steps);
+                    // What a resumed run did before does not count towards its speed.
+                    bar.reset_eta();
+                }
+                bar.set_position(progress.step);
+                bar.set_message(line(progress));
+            }
+            Style::Lines { last } if last.elapsed() >= LINE_EVERY => {
+                *last = Instant::now();
+                eprintln!("{}", line(progress));
+            }
+            Style::Lines { .. } => {}
+        }
+    }
+
+    fn epoch(&mut self, record: &EpochRecord, progress: &Progress) {
+        let text = format!(
+            "epoch {}/{} · train {:.4}, {:.2} % · test {:.4}, {:.2} % · {:.0} images/s · {:.1} s",
+            record.epoch,
+            progress.epochs,
+            record.train_loss,
+            100.0 * record.train_accuracy,
+            record.test_loss,
+            100.0 * record.test_accuracy,
+            record.images_per_second,
+            record.seconds
+        );
+        match &self.style {
+            Style::Quiet => {}
+            Style::Bar(bar) => bar.println(text),
+            Style::Lines { .. } => eprintln!("{text}"),
+        }
+    }
+}
