@@ -204,43 +204,26 @@ impl Transform {
 mod tests {
     use super::*;
 
-    /// The definition, step by step: pad with zero bytes, cut, mirror, divide, subtract, divide.
-    fn by_definition(image: &[u8], side: usize, place: Placement, pad: usize) -> Vec<f32> {
-        let wide = side + 2 * pad;
-        let mut padded = vec![0u8; wide * wide * 3];
-        for y in 0..side {
-            let row = &image[y * side * 3..][..side * 3];
-            padded[((y + pad) * wide + pad) * 3..][..side * 3].copy_from_slice(row);
-        }
-        let (top, left) = (place.dy + pad as isize, place.dx + pad as isize);
-        let mut out = Vec::new();
-        for y in 0..side {
-            for x in 0..side {
-                let x = if place.mirror { side - 1 - x } else { x };
-                let at = ((y + top as usize) * wide + x + left as usize) * 3;
-                for c in 0..3 {
-                    let value = padded[at + c] as f32 / 255.0;
-                    out.push((value - Normalise::CIFAR.mean[c]) / Normalise::CIFAR.std[c]);
-                }
-            }
-        }
-        out
-    }
-
+    /// torchvision's pad, crop, hflip, to_tensor and normalize (`scripts/golden/transform.py`), to
+    /// the last bit.
     #[test]
-    fn every_placement_matches_the_definition() {
-        let (side, pad) = (6, 2);
-        let mut stream = Key::new(3, Purpose::Check, 0, 0).stream(0);
-        let image: Vec<u8> = (0..side * side * 3)
-            .map(|_| stream.below(256) as u8)
-            .collect();
-        let transform = Transform::new([side, side, 3], Normalise::CIFAR).unwrap();
+    fn crops_mirrors_and_normalises_as_torchvision_does() {
+        let file = include_bytes!("../../tests/golden/transform.safetensors");
+        let golden = safetensors::SafeTensors::deserialize(file).unwrap();
+        let image = golden.tensor("image").unwrap().data();
+        let outputs = golden.tensor("outputs").unwrap();
+        let transform = Transform::new([8, 8, 3], Normalise::CIFAR).unwrap();
+        let places = [(0, 0, false), (-4, 3, false), (4, -2, true), (0, 0, true)];
         let mut out = vec![f32::NAN; image.len()];
-        for code in 0..50 {
-            let (dy, dx, mirror) = (code % 5 - 2, code / 5 % 5 - 2, code >= 25);
+        assert_eq!(outputs.shape(), [places.len(), 8, 8, 3]);
+        for ((dy, dx, mirror), expected) in places
+            .into_iter()
+            .zip(outputs.data().chunks_exact(4 * image.len()))
+        {
             let place = Placement { dy, dx, mirror };
-            transform.apply(&image, place, &mut out);
-            assert_eq!(out, by_definition(&image, side, place, pad), "{place:?}");
+            transform.apply(image, place, &mut out);
+            let bytes: Vec<u8> = out.iter().flat_map(|v| v.to_le_bytes()).collect();
+            assert!(bytes == expected, "{place:?}");
         }
     }
 

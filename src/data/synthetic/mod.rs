@@ -50,7 +50,7 @@ pub enum Task {
     /// A red and a green square; the class is which one is on the left.
     ///
     /// Both classes show one red and one green square of the same size: a bag of features is at
-    /// chance, 1/2. Where either square stands does not tell the class; their relation does.
+    /// chance, 1/2. The place of one square alone only hints at the class; the relation decides.
     RedLeftOfGreen,
     /// One part in one of the four quadrants; the class is the quadrant.
     ///
