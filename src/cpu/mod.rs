@@ -5,3 +5,4 @@
 
 pub mod conv2d;
 pub mod gemm;
+pub mod scratch;

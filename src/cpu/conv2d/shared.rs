@@ -1,0 +1,31 @@
+//! An output that several tasks write at once, each its own elements.
+
+use std::marker::PhantomData;
+
+/// A mutable slice whose elements are handed out by position. A tile's place in a map is a set of
+/// strips, which no split of the slice into parts can express.
+pub(in crate::cpu) struct SharedOut<'a, T> {
+    start: *mut T,
+    len: usize,
+    borrowed: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it only computes addresses; whoever writes through them promises not to overlap.
+unsafe impl<T: Send> Sync for SharedOut<'_, T> {}
+
+impl<'a, T> SharedOut<'a, T> {
+    pub fn new(slice: &'a mut [T]) -> Self {
+        SharedOut {
+            start: slice.as_mut_ptr(),
+            len: slice.len(),
+            borrowed: PhantomData,
+        }
+    }
+
+    /// The address of element `index`.
+    pub fn at(&self, index: usize) -> *mut T {
+        assert!(index < self.len, "element {index} of {}", self.len);
+        // SAFETY: within the slice.
+        unsafe { self.start.add(index) }
+    }
+}
