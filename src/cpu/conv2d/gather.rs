@@ -28,6 +28,8 @@ use crate::tensor::Real;
 
 /// Bytes of staged source pixels: half of a common second-level cache.
 const STAGE_BYTES: usize = 1 << 20;
+/// Bytes of panels that are run over a block together, which saves naming the segments again.
+const PANEL_BYTES: usize = 1 << 19;
 /// Tasks per thread that the panels are cut for, so that threads finish together.
 const TASKS_PER_THREAD: usize = 6;
 
@@ -77,6 +79,14 @@ struct Block<'a> {
     staged: Range<usize>,
 }
 
+/// Target pixels that share their taps: rows of tiles, all pitches and places in elements.
+struct Strip {
+    rows: usize,
+    a_pitch: usize,
+    first: usize,
+    c_pitch: usize,
+}
+
 /// `total` cut into the fewest parts of at most `most`, as equal as can be.
 fn balanced(total: usize, most: usize) -> usize {
     total.div_ceil(total.div_ceil(most))
@@ -91,6 +101,8 @@ impl<T: Real> Gather<'_, T> {
         let wanted = (TASKS_PER_THREAD * rayon::current_num_threads()).div_ceil(blocks.len());
         let group = panels.div_ceil(wanted);
         let groups = panels.div_ceil(group);
+        let panel_bytes = self.depth * self.kernels.width() * size_of::<T>();
+        let resident = (PANEL_BYTES / panel_bytes).max(1);
         let target = SharedOut::new(target);
         (0..blocks.len() * groups).into_par_iter().for_each(|task| {
             let block = &blocks[task / groups];
@@ -99,8 +111,10 @@ impl<T: Real> Gather<'_, T> {
             let staged = block.staged.len() * width * block.images.len() * plan.pitch;
             with_scratch(staged, |staged| {
                 self.stage(&plan, block, staged);
-                for index in first..panels.min(first + group) {
-                    self.panel(&plan, block, staged, self.panels.get(index), &target);
+                let last = panels.min(first + group);
+                for index in (first..last).step_by(resident) {
+                    let panels = index..last.min(index + resident);
+                    self.panels(&plan, block, staged, panels, &target);
                 }
             });
         });
@@ -203,6 +217,7 @@ impl<T: Real> Gather<'_, T> {
     }
 
     /// Copies the block's source pixels to `staged` in the plan's layout; columns of padding are zero.
+    /// Image by image, so that it reads whole rows.
     fn stage(&self, plan: &Plan, block: &Block, staged: &mut [T]) {
         let (width, channels) = (self.horizontal.source, self.channels);
         let needed: Vec<bool> = plan
@@ -210,76 +225,106 @@ impl<T: Real> Gather<'_, T> {
             .clone()
             .map(|q| self.horizontal.reads(q))
             .collect();
-        let mut pixels = staged.chunks_exact_mut(plan.pitch);
-        for row in block.staged.clone() {
-            for (column, needed) in plan.columns.clone().zip(&needed) {
-                for image in block.images.clone() {
-                    let Some(pixel) = pixels.next() else { return };
-                    if !needed {
-                        continue;
-                    }
+        let images = block.images.len();
+        let row_pixels = needed.len() * images;
+        for (row, staged) in block
+            .staged
+            .clone()
+            .zip(staged.chunks_mut(row_pixels * plan.pitch))
+        {
+            for (index, image) in block.images.clone().enumerate() {
+                let source = (image * self.vertical.source + row) * width * channels;
+                let source = &self.source[source..][..width * channels];
+                let pixels = staged[index * plan.pitch..].chunks_mut(images * plan.pitch);
+                for ((column, needed), pixel) in plan.columns.clone().zip(&needed).zip(pixels) {
                     let pixel = &mut pixel[..channels];
-                    if (0..width as isize).contains(&column) {
-                        let from = (image * self.vertical.source + row) * width + column as usize;
-                        pixel.copy_from_slice(&self.source[from * channels..][..channels]);
-                    } else {
+                    if !(0..width as isize).contains(&column) {
                         pixel.fill(T::zero());
+                    } else if *needed {
+                        pixel.copy_from_slice(&source[column as usize * channels..][..channels]);
                     }
                 }
             }
         }
     }
 
-    /// One panel over all pixels of a block.
-    fn panel(&self, plan: &Plan, block: &Block, staged: &[T], panel: Panel, out: &SharedOut<T>) {
+    /// Some panels over all pixels of a block.
+    fn panels(
+        &self,
+        plan: &Plan,
+        block: &Block,
+        staged: &[T],
+        panels: Range<usize>,
+        out: &SharedOut<T>,
+    ) {
         let mut segments = Vec::new();
         let columns = self.panels.columns;
         let (height, width) = (self.vertical.target, self.horizontal.target);
         for row in block.rows.clone() {
             let p = block.phase.first + row * block.phase.step;
             for phase in &self.horizontal.phases {
-                let (starts, rows) = match plan.layout {
-                    Layout::ByImage => (phase.count, block.images.len()),
-                    Layout::ByColumn => (1, phase.count),
-                };
-                let (a_pitch, c_pitch) = match plan.layout {
-                    Layout::ByImage => (plan.pitch, height * width * columns),
-                    Layout::ByColumn => (
-                        self.horizontal.source_step * plan.pitch,
-                        phase.step * columns,
-                    ),
+                let starts = match plan.layout {
+                    Layout::ByImage => phase.count,
+                    Layout::ByColumn => 1,
                 };
                 for start in 0..starts {
                     self.segments(plan, block, (row, start), phase, &mut segments);
                     let q = phase.first + start * phase.step;
                     let first = (block.images.start * height + p) * width + q;
-                    let place = first * columns + panel.first;
-                    let tile = balanced(rows, self.kernels.rows);
-                    for i in (0..rows).step_by(tile) {
-                        let call = Tile {
-                            a: staged.as_ptr().wrapping_add(i * a_pitch),
-                            a_pitch,
-                            b: self.packed[panel.first * self.depth..].as_ptr(),
-                            b_pitch: panel.pitch,
-                            b_skip: 1,
-                            segments: &segments,
-                            c: out.at(place + i * c_pitch),
-                            c_pitch,
-                            columns: panel.columns,
-                            start: match self.bias {
-                                Some(bias) => Start::Bias(&bias[panel.first..]),
-                                None => Start::Zero,
-                            },
-                        };
-                        // SAFETY: `segments` names only staged pixels of the tile's rows and steps of
-                        // the panel; the tile's rows are pixels of this block and its columns the
-                        // panel's, which no other task writes.
-                        unsafe {
-                            self.kernels
-                                .by_rows(tile.min(rows - i), panel.vectors, &call)
-                        }
+                    let strip = match plan.layout {
+                        Layout::ByImage => Strip {
+                            rows: block.images.len(),
+                            a_pitch: plan.pitch,
+                            first: first * columns,
+                            c_pitch: height * width * columns,
+                        },
+                        Layout::ByColumn => Strip {
+                            rows: phase.count,
+                            a_pitch: self.horizontal.source_step * plan.pitch,
+                            first: first * columns,
+                            c_pitch: phase.step * columns,
+                        },
+                    };
+                    for index in panels.clone() {
+                        self.strip(staged, &segments, &strip, self.panels.get(index), out);
                     }
                 }
+            }
+        }
+    }
+
+    /// The tiles of one panel over pixels that share their taps.
+    fn strip(
+        &self,
+        staged: &[T],
+        segments: &[Segment],
+        strip: &Strip,
+        panel: Panel,
+        out: &SharedOut<T>,
+    ) {
+        let tile = balanced(strip.rows, self.kernels.rows);
+        for i in (0..strip.rows).step_by(tile) {
+            let call = Tile {
+                a: staged.as_ptr().wrapping_add(i * strip.a_pitch),
+                a_pitch: strip.a_pitch,
+                b: self.packed[panel.first * self.depth..].as_ptr(),
+                b_pitch: panel.pitch,
+                b_skip: 1,
+                segments,
+                c: out.at(strip.first + panel.first + i * strip.c_pitch),
+                c_pitch: strip.c_pitch,
+                columns: panel.columns,
+                start: match self.bias {
+                    Some(bias) => Start::Bias(&bias[panel.first..]),
+                    None => Start::Zero,
+                },
+            };
+            // SAFETY: `segments` names only staged pixels of the strip's rows and steps of the panel;
+            // the strip's rows are pixels of this block and its columns the panel's, which no other
+            // task writes.
+            unsafe {
+                self.kernels
+                    .by_rows(tile.min(strip.rows - i), panel.vectors, &call)
             }
         }
     }

@@ -28,4 +28,19 @@ impl<'a, T> SharedOut<'a, T> {
         // SAFETY: within the slice.
         unsafe { self.start.add(index) }
     }
+
+    /// The `len` elements from `start` on.
+    ///
+    /// # Safety
+    /// No two living parts overlap.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn part(&self, start: usize, len: usize) -> &mut [T] {
+        assert!(
+            start + len <= self.len,
+            "elements {start} and {len} on of {}",
+            self.len
+        );
+        // SAFETY: within the slice, and exclusive by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
 }

@@ -36,6 +36,7 @@ pub(in crate::cpu) struct Segment {
 
 /// Appends a segment, or lengthens the last one when this one continues it (`b_skip` steps of B per
 /// step of A).
+#[inline]
 pub(in crate::cpu) fn push(segments: &mut Vec<Segment>, next: Segment, b_skip: usize) {
     match segments.last_mut() {
         Some(last) if last.a + last.depth == next.a && last.b + last.depth * b_skip == next.b => {
