@@ -43,3 +43,4 @@ pub(crate) fn rows_mut<T: Send>(
     data.par_chunks_mut(row)
         .with_min_len((ELEMENTS_PER_TASK / row).max(1))
 }
+pub mod scratch;

@@ -1,4 +1,5 @@
-//! Checks against a direct convolution in f64, adjoint identities, and any number of threads.
+//! Checks against a direct convolution in f64 with every instruction set this machine has, adjoint
+//! identities, and any number of threads.
 
 use super::*;
 use crate::Error;
@@ -47,6 +48,9 @@ fn shapes() -> Vec<ConvShape> {
         plain(1, 1, 1, 1),
         plain(1, 2, 5, 3),
         plain(1, 33, 3, 2),
+        plain(9, 33, 2, 15),
+        plain(9, 34, 18, 3),
+        plain(2, 80, 1, 3),
         plain(2, 20, 520, 5),
         ConvShape {
             stride: [2, 2],
@@ -224,22 +228,25 @@ fn check_against_definition<T: Real>(g: &ConvShape, random: &mut Stream) {
         sums[2][o].add(x[i].f64() * w[j].f64());
     });
 
-    let mut y = poison(g.output_len());
-    fprop(g, &x, &w, None, &mut y);
-    assert_close("fprop", g, &y, &sums[2]);
-    sums[2]
+    let mut with_bias = sums[2].clone();
+    with_bias
         .iter_mut()
         .enumerate()
         .for_each(|(i, sum)| sum.add(bias[i % g.k].f64()));
-    fprop(g, &x, &w, Some(&bias), &mut y);
-    assert_close("fprop with bias", g, &y, &sums[2]);
-
-    let mut dx = poison(g.input_len());
-    dgrad(g, &dy, &w, &mut dx);
-    assert_close("dgrad", g, &dx, &sums[0]);
-    let mut dw = poison(g.filter_len());
-    wgrad(g, &x, &dy, &mut dw);
-    assert_close("wgrad", g, &dw, &sums[1]);
+    for kernels in micro::available::<T>() {
+        let what = |pass: &str| format!("{pass} ({})", kernels.name);
+        let mut y = poison(g.output_len());
+        fprop_with(kernels, g, &x, &w, None, &mut y);
+        assert_close(&what("fprop"), g, &y, &sums[2]);
+        fprop_with(kernels, g, &x, &w, Some(&bias), &mut y);
+        assert_close(&what("fprop with bias"), g, &y, &with_bias);
+        let mut dx = poison(g.input_len());
+        dgrad_with(kernels, g, &dy, &w, &mut dx);
+        assert_close(&what("dgrad"), g, &dx, &sums[0]);
+        let mut dw = poison(g.filter_len());
+        wgrad_with(kernels, g, &x, &dy, &mut dw);
+        assert_close(&what("wgrad"), g, &dw, &sums[1]);
+    }
 }
 
 #[test]
