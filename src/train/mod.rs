@@ -10,5 +10,5 @@ pub use checkpoint::{Checkpoint, Manifest, load_weights, save_weights};
 pub(crate) use checkpoint::{hex, write_atomically};
 pub use evaluate::{Evaluation, TestDraw, evaluate, mean_and_std, right_answers, ten_passes};
 pub use schedule::{Decay, Schedule};
-pub use sgd::Sgd;
+pub use sgd::{Sgd, Step};
 pub use trainer::{Ending, EpochRecord, Observer, Progress, Recipe, Silent, Trainer};
