@@ -32,8 +32,10 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Train a network
+    #[command(args_override_self = true)]
     Train(train::TrainArgs),
     /// Test a trained network, under its own or another shuffle
+    #[command(args_override_self = true)]
     Eval(eval::EvalArgs),
     /// List, check and look at data sets
     Data(data::DataArgs),

@@ -80,7 +80,7 @@ impl Run {
     /// [`Error::Setting`] names what cannot be used.
     pub fn new(settings: Settings) -> Result<Self> {
         let settings = settings.complete();
-        settings.recipe()?;
+        settings.recipe()?.schedule(1)?;
         settings.augmentation()?;
         dtype(&settings)?;
         need("device", &settings.device)?.parse::<Device>()?;
@@ -190,7 +190,10 @@ impl Run {
             return Err(Error::setting("epochs", 0, "expected at least one epoch"));
         };
         load_weights(&folder.join("best.safetensors"), &mut self.network.store)?;
-        let (mean10, std10) = ten_passes(&mut self.network, test, seed, limit)?;
+        let (mean10, std10) = match self.network.is_random_in_test() {
+            true => ten_passes(&mut self.network, test, seed, limit)?,
+            false => (best.test_accuracy, 0.0),
+        };
         let settings = &self.settings;
         Ok(RunSummary {
             model: need("model", &settings.model)?,

@@ -268,6 +268,9 @@ impl Settings {
             need("checkpoint-every", &self.checkpoint_every)?,
             0.0..=1e9,
         )?;
+        if self.epochs == Some(0) {
+            return Err(Error::setting("epochs", 0, "expected at least one epoch"));
+        }
         if self.limit_batches == Some(0) {
             return Err(Error::setting(
                 "limit-batches",

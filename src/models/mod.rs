@@ -211,6 +211,12 @@ impl Network {
         Ok(self.summary()?.rows.iter().map(|row| row.macs).sum())
     }
 
+    /// Whether two test passes can differ: a shuffle that draws anew acts in test.
+    pub fn is_random_in_test(&self) -> bool {
+        let layers = self.stages.iter().flat_map(|stage| &stage.layers);
+        layers.into_iter().any(Layer::is_random_in_test)
+    }
+
     /// Extents of one image as a shape.
     pub fn image_shape(&self) -> Shape {
         self.image.into()

@@ -325,6 +325,18 @@ impl Layer {
         })
     }
 
+    /// Whether two test passes over it can differ.
+    pub fn is_random_in_test(&self) -> bool {
+        match self {
+            Layer::Shuffle(shuffle) => shuffle.test.is_some() && shuffle.scope != Scope::Fixed,
+            Layer::Residual(branches) => {
+                let mut both = branches.body.iter().chain(&branches.shortcut);
+                both.any(Layer::is_random_in_test)
+            }
+            _ => false,
+        }
+    }
+
     /// Trained numbers.
     pub fn parameters(&self) -> u64 {
         let count = match self {

@@ -44,6 +44,24 @@ pub struct Recipe {
     pub checkpoint_every: Duration,
 }
 
+impl Recipe {
+    /// The learning rates of a run with this many batches per epoch.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] names the number that cannot be used.
+    pub fn schedule(&self, batches: u64) -> Result<Schedule> {
+        let schedule = Schedule {
+            lr: self.lr,
+            decay: self.decay.clone(),
+            steps_per_epoch: batches,
+            steps: batches * self.epochs as u64,
+            warmup_steps: (self.warmup_epochs * batches as f64).round() as u64,
+        };
+        schedule.check()?;
+        Ok(schedule)
+    }
+}
+
 /// One finished epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
@@ -140,14 +158,7 @@ impl<'a> Trainer<'a> {
         let batches = train
             .batches()
             .min(recipe.limit_batches.unwrap_or(usize::MAX)) as u64;
-        let schedule = Schedule {
-            lr: recipe.lr,
-            decay: recipe.decay.clone(),
-            steps_per_epoch: batches,
-            steps: batches * recipe.epochs as u64,
-            warmup_steps: (recipe.warmup_epochs * batches as f64).round() as u64,
-        };
-        schedule.check()?;
+        let schedule = recipe.schedule(batches)?;
         let folder = folder.into();
         let mut sgd = Sgd::new(&network.store)?;
         let checkpoint = Checkpoint::in_folder(folder.join("checkpoint"));
