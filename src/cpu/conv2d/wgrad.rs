@@ -195,8 +195,8 @@ impl<T: Real> Wgrad<'_, T> {
             // SAFETY: each task has its own row of its own panel.
             let to = unsafe { staged.part(panel.first * pixels + row * row_len, row_len) };
             for (index, image) in block.images.clone().enumerate() {
-                let mut column = 0;
-                for to in to[index * panel.pitch..].chunks_mut(images * panel.pitch) {
+                let pixels = to[index * panel.pitch..].chunks_mut(images * panel.pitch);
+                for (column, to) in pixels.enumerate() {
                     to[panel.columns..panel.pitch].fill(T::zero());
                     let to = &mut to[..panel.columns];
                     if self.columns {
@@ -205,7 +205,6 @@ impl<T: Real> Wgrad<'_, T> {
                         let pixel = (image * g.h + rows.start + row) * g.w + column;
                         to.copy_from_slice(&self.x[pixel * g.c + panel.first..][..panel.columns]);
                     }
-                    column += 1;
                 }
             }
         });
