@@ -16,8 +16,8 @@
 //!
 //! - nothing larger than a cache-sized block of the map is ever copied, and that once;
 //! - a tap that falls on padding is a segment that is not there. A 3×3 filter with padding 1 then does
-//!   44 % of the nominal multiply-adds on a 2×2 map, 69 % on 4×4 and 84 % on 8×8, which is where VGG16
-//!   spends a third of its time on CIFAR;
+//!   44 % of the nominal multiply-adds on a 2×2 map, 69 % on 4×4 and 84 % on 8×8, and these maps
+//!   are two thirds of VGG16's multiply-adds on CIFAR;
 //! - dgrad is the same gather with other offsets. For stride σ the input pixels fall into σ² classes
 //!   that read different taps, and each class multiplies by those alone;
 //! - dilation is a distance between segments.
@@ -33,9 +33,10 @@
 //!
 //! # Cost
 //!
-//! Two operations per multiply-add, in the tile; 90 % of the time on VGG16's layers is spent
-//! there. Per call one pass over the filters to pack them, and about one over the map to
-//! stage it. Scratch memory: the packed filters, and per thread 1 to 2 MiB.
+//! Two operations per multiply-add, in the tile, where 80 to 90 % of the time of VGG16's layers goes.
+//! Per call one pass over the filters to pack them, and about one over the map to stage it. Scratch
+//! memory: the packed filters, 1 to 2 MiB per thread, and for wgrad a staged block of the whole maps
+//! (at most about 8 MiB of `x`, and the `dy` that goes with it).
 //!
 //! Every output is one chain of additions in an order set by the extents alone (wgrad: by a cut into
 //! blocks and parts set by the extents alone), so results are equal for any number of threads. They
