@@ -95,12 +95,13 @@ fn balanced(total: usize, most: usize) -> usize {
 impl<T: Real> Gather<'_, T> {
     /// Computes every element of `target`.
     pub fn run(&self, target: &mut [T]) {
+        if self.vertical.is_identity() && self.horizontal.is_identity() && !self.crowded() {
+            return self.pointwise(target);
+        }
         let plan = self.plan();
         let blocks = self.blocks(&plan);
         let panels = self.panels.count();
-        let wanted = (TASKS_PER_THREAD * rayon::current_num_threads()).div_ceil(blocks.len());
-        let group = panels.div_ceil(wanted);
-        let groups = panels.div_ceil(group);
+        let (group, groups) = self.groups(blocks.len());
         let panel_bytes = self.depth * self.kernels.width() * size_of::<T>();
         let resident = (PANEL_BYTES / panel_bytes).max(1);
         let target = SharedOut::new(target);
@@ -118,6 +119,54 @@ impl<T: Real> Gather<'_, T> {
                 }
             });
         });
+    }
+
+    /// Whether neighbouring pixels are a multiple of 4 KiB apart, so that a tile's rows would fall
+    /// into one set of the first-level cache.
+    fn crowded(&self) -> bool {
+        (self.channels * size_of::<T>()).is_multiple_of(4096)
+    }
+
+    /// A 1×1 filter that moves by one pixel: the source is already a matrix, so nothing is staged.
+    fn pointwise(&self, target: &mut [T]) {
+        let pixels = self.images * self.vertical.source * self.horizontal.source;
+        let columns = self.panels.columns;
+        let pixel_bytes = self.channels * size_of::<T>();
+        let block = (STAGE_BYTES / 2 / pixel_bytes).next_multiple_of(self.kernels.rows);
+        let (group, groups) = self.groups(pixels.div_ceil(block));
+        let target = SharedOut::new(target);
+        let segments = [Segment {
+            a: 0,
+            b: 0,
+            depth: self.channels,
+        }];
+        (0..pixels.div_ceil(block) * groups)
+            .into_par_iter()
+            .for_each(|task| {
+                let (start, panel) = (task / groups * block, task % groups * group);
+                let end = pixels.min(start + block);
+                let tile = balanced(end - start, self.kernels.rows);
+                for first in (start..end).step_by(tile) {
+                    let strip = Strip {
+                        rows: tile.min(end - first),
+                        a_pitch: self.channels,
+                        first: first * columns,
+                        c_pitch: columns,
+                    };
+                    let source = &self.source[first * self.channels..];
+                    for index in panel..self.panels.count().min(panel + group) {
+                        self.strip(source, &segments, &strip, self.panels.get(index), &target);
+                    }
+                }
+            });
+    }
+
+    /// Panels per task, and tasks per block, that occupy the threads when there are few blocks.
+    fn groups(&self, blocks: usize) -> (usize, usize) {
+        let panels = self.panels.count();
+        let wanted = (TASKS_PER_THREAD * rayon::current_num_threads()).div_ceil(blocks);
+        let group = panels.div_ceil(wanted);
+        (group, panels.div_ceil(group))
     }
 
     fn plan(&self) -> Plan {

@@ -238,6 +238,13 @@ impl Walk {
             .filter(|&pixel| pixel < self.source)
     }
 
+    /// Whether every target pixel reads just the source pixel of its own index.
+    pub fn is_identity(&self) -> bool {
+        self.source == self.target
+            && self.source_step == 1
+            && matches!(self.phases.as_slice(), [phase] if phase.taps == [(0, 0)])
+    }
+
     /// Source pixels, padding included, that the target's pixels read: from the first to the last.
     pub fn reach(&self) -> Range<isize> {
         let ends = self.phases.iter().flat_map(|phase| {

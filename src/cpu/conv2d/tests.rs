@@ -49,6 +49,25 @@ fn shapes() -> Vec<ConvShape> {
         plain(1, 2, 5, 3),
         plain(1, 33, 3, 2),
         plain(9, 33, 2, 15),
+        plain(9, 16, 16, 15),
+        ConvShape {
+            stride: [2, 2],
+            dilation: [1, 3],
+            padding: [1, 3],
+            ..plain(5, 30, 16, 9)
+        },
+        ConvShape {
+            r: 1,
+            s: 1,
+            padding: [0, 0],
+            ..plain(3, 7, 1024, 5)
+        },
+        ConvShape {
+            r: 1,
+            s: 1,
+            padding: [0, 0],
+            ..plain(2, 14, 48, 100)
+        },
         plain(9, 34, 18, 3),
         plain(2, 80, 1, 3),
         plain(2, 20, 520, 5),

@@ -34,6 +34,11 @@ const PARTS: usize = 8;
 /// Bytes up to which a filter gradient is small.
 const SMALL_BYTES: usize = 1 << 20;
 
+/// `x` is read where it is when rows of the map make runs of at least this many pixels, and a panel's
+/// share of a pixel is not so thin that its lines would crowd into a few sets of the cache.
+const DIRECT_RUN: usize = 12;
+const DIRECT_BYTES: usize = 1024;
+
 /// A block of output pixels.
 struct Block {
     images: Range<usize>,
@@ -53,6 +58,8 @@ struct Wgrad<'a, T> {
     panels: Panels,
     /// The rows of a tile: output channels.
     tile: usize,
+    /// Whether `x` is read where it is and only `dy` is staged, image after image.
+    direct: bool,
     /// Input pixels per output pixel within a segment.
     skip: usize,
 }
@@ -64,7 +71,14 @@ pub(super) fn wgrad<T: Real>(g: &ConvShape, kernels: &Kernels<T>, x: &[T], dy: &
     let tile = g.k.div_ceil(g.k.div_ceil(kernels.rows));
     let blocks = blocks(g, panels.padded() * size_of::<T>());
     let single = blocks[0].images.len() == 1;
-    let skip = if single && !columns { g.stride[1] } else { 1 };
+    let direct = g.c.is_multiple_of(kernels.lanes)
+        && g.c * size_of::<T>() <= DIRECT_BYTES
+        && g.out_w() >= DIRECT_RUN;
+    let skip = if (single || direct) && !columns {
+        g.stride[1]
+    } else {
+        1
+    };
     let pass = Wgrad {
         g,
         kernels,
@@ -73,6 +87,7 @@ pub(super) fn wgrad<T: Real>(g: &ConvShape, kernels: &Kernels<T>, x: &[T], dy: &
         columns,
         panels,
         tile,
+        direct,
         skip,
     };
     if size_of_val(dw) > SMALL_BYTES || blocks.len() < PARTS {
@@ -133,11 +148,17 @@ impl<T: Real> Wgrad<'_, T> {
     fn run(&self, blocks: &[Block], parallel: bool, dw: &mut [T]) {
         let dw = SharedOut::new(dw);
         for (index, block) in blocks.iter().enumerate() {
-            let x_len = self.pixels_x(block) * self.panels.padded();
+            let x_len = if self.direct {
+                0
+            } else {
+                self.pixels_x(block) * self.panels.padded()
+            };
             let dy_len = self.pixels_dy(block) * self.g.k;
             with_scratch(x_len, |staged_x| {
                 with_scratch(dy_len, |staged_dy| {
-                    self.stage_x(block, parallel, staged_x);
+                    if !self.direct {
+                        self.stage_x(block, parallel, staged_x);
+                    }
                     self.stage_dy(block, parallel, staged_dy);
                     self.multiply(block, parallel, [staged_x, staged_dy], index == 0, &dw);
                 });
@@ -174,8 +195,8 @@ impl<T: Real> Wgrad<'_, T> {
             // SAFETY: each task has its own row of its own panel.
             let to = unsafe { staged.part(panel.first * pixels + row * row_len, row_len) };
             for (index, image) in block.images.clone().enumerate() {
-                let mut column = 0;
-                for to in to[index * panel.pitch..].chunks_mut(images * panel.pitch) {
+                let pixels = to[index * panel.pitch..].chunks_mut(images * panel.pitch);
+                for (column, to) in pixels.enumerate() {
                     to[panel.columns..panel.pitch].fill(T::zero());
                     let to = &mut to[..panel.columns];
                     if self.columns {
@@ -184,7 +205,6 @@ impl<T: Real> Wgrad<'_, T> {
                         let pixel = (image * g.h + rows.start + row) * g.w + column;
                         to.copy_from_slice(&self.x[pixel * g.c + panel.first..][..panel.columns]);
                     }
-                    column += 1;
                 }
             }
         });
@@ -214,7 +234,8 @@ impl<T: Real> Wgrad<'_, T> {
         }
     }
 
-    /// `dy` as `[tile, row, column, image, channel of the tile]`.
+    /// `dy` as `[tile, row, column, image, channel of the tile]`, or with the image before the row when
+    /// `x` is read where it is.
     fn stage_dy(&self, block: &Block, parallel: bool, staged: &mut [T]) {
         let (g, pixels, images) = (self.g, self.pixels_dy(block), block.images.len());
         let (out_h, out_w, rows) = (g.out_h(), g.out_w(), block.rows.len());
@@ -222,15 +243,18 @@ impl<T: Real> Wgrad<'_, T> {
         each(parallel, g.k.div_ceil(self.tile) * rows, |task| {
             let (first, row) = (task / rows * self.tile, task % rows);
             let channels = self.tile.min(g.k - first);
-            let row_len = out_w * images * channels;
-            // SAFETY: each task has its own row of its own tile.
-            let to = unsafe { staged.part(first * pixels + row * row_len, row_len) };
             for (index, image) in block.images.clone().enumerate() {
                 let from = (image * out_h + block.rows.start + row) * out_w * g.k;
                 let from = self.dy[from..][..out_w * g.k].chunks_exact(g.k);
-                let to = to[index * channels..].chunks_mut(images * channels);
-                for (to, from) in to.zip(from) {
-                    to[..channels].copy_from_slice(&from[first..][..channels]);
+                let (start, step) = match self.direct {
+                    true => ((index * rows + row) * out_w, 1),
+                    false => (row * out_w * images + index, images),
+                };
+                for (column, from) in from.enumerate() {
+                    let place = first * pixels + (start + column * step) * channels;
+                    // SAFETY: each task has its own row of its own tile.
+                    let to = unsafe { staged.part(place, channels) };
+                    to.copy_from_slice(&from[first..][..channels]);
                 }
             }
         });
@@ -260,8 +284,12 @@ impl<T: Real> Wgrad<'_, T> {
                 let call = Tile {
                     a: dy[k * pixels[1]..].as_ptr(),
                     a_pitch: rows,
-                    b: x[panel.first * pixels[0]..].as_ptr(),
-                    b_pitch: panel.pitch,
+                    b: if self.direct {
+                        self.x[panel.first..].as_ptr()
+                    } else {
+                        x[panel.first * pixels[0]..].as_ptr()
+                    },
+                    b_pitch: if self.direct { g.c } else { panel.pitch },
                     b_skip: self.skip,
                     segments: &segments[tap],
                     c: dw.at(k * depth + tap * g.c + panel.first),
@@ -276,9 +304,8 @@ impl<T: Real> Wgrad<'_, T> {
         });
     }
 
-    /// The runs of pixels that `tap` pairs, as staged positions of `dy` and `x`.
+    /// The runs of pixels that `tap` pairs, as positions of staged `dy` and of `x`.
     fn segments(&self, block: &Block, tap: usize) -> Vec<Segment> {
-        let images = block.images.len();
         if self.columns {
             return vec![Segment {
                 a: 0,
@@ -286,28 +313,59 @@ impl<T: Real> Wgrad<'_, T> {
                 depth: self.pixels_dy(block),
             }];
         }
+        let mut segments = Vec::new();
+        if self.direct {
+            for (index, image) in block.images.clone().enumerate() {
+                let places = [index * block.rows.len(), image * self.g.h];
+                self.rows(block, tap, places, 1, &mut segments);
+            }
+        } else {
+            self.rows(block, tap, [0, 0], block.images.len(), &mut segments);
+        }
+        segments
+    }
+
+    /// The same for maps that begin at rows `starts` of staged `dy` and of `x`, with `images` of them
+    /// interleaved.
+    fn rows(
+        &self,
+        block: &Block,
+        tap: usize,
+        starts: [usize; 2],
+        images: usize,
+        segments: &mut Vec<Segment>,
+    ) {
         let (vertical, horizontal) = (self.g.vertical(), self.g.horizontal());
         let (r, s) = (tap / self.g.s, tap % self.g.s);
         let out_w = self.g.out_w();
-        let mut segments = Vec::new();
+        let valid = |column: &usize| horizontal.source(*column, s).is_some();
+        let first = (0..out_w).find(valid).unwrap_or(out_w);
+        let last = (first..out_w)
+            .rfind(valid)
+            .map_or(first, |column| column + 1);
+        let run = if self.skip == self.g.stride[1] {
+            last - first
+        } else {
+            1
+        };
+        let top = if self.direct { 0 } else { block.sources.start };
         for row in block.rows.clone() {
             let Some(source_row) = vertical.source(row, r) else {
                 continue;
             };
-            for column in 0..out_w {
+            for column in (first..last).step_by(run.max(1)) {
                 let Some(source_column) = horizontal.source(column, s) else {
                     continue;
                 };
-                let from = (source_row - block.sources.start) * self.g.w + source_column;
-                let to = (row - block.rows.start) * out_w + column;
+                let from = (starts[1] + source_row - top) * self.g.w + source_column;
+                let to = (starts[0] + row - block.rows.start) * out_w + column;
                 let next = Segment {
                     a: to * images,
                     b: from * images,
-                    depth: images,
+                    depth: run * images,
                 };
-                push(&mut segments, next, self.skip);
+                push(segments, next, self.skip);
             }
         }
-        segments
     }
 }

@@ -105,14 +105,14 @@ fn has_avx2() -> bool {
 
 /// Those this machine has, best first.
 pub(super) fn f32_kernels() -> impl Iterator<Item = Kernels<f32>> {
-    let wide = has_avx512().then(|| kernels!("avx512", f32, __m512, avx512_f32));
-    let narrow = has_avx2().then(|| kernels!("avx2", f32, __m256, avx2_f32));
+    let wide = has_avx512().then_some(kernels!("avx512", f32, __m512, avx512_f32));
+    let narrow = has_avx2().then_some(kernels!("avx2", f32, __m256, avx2_f32));
     wide.into_iter().chain(narrow)
 }
 
 /// Those this machine has, best first.
 pub(super) fn f64_kernels() -> impl Iterator<Item = Kernels<f64>> {
-    let wide = has_avx512().then(|| kernels!("avx512", f64, __m512d, avx512_f64));
-    let narrow = has_avx2().then(|| kernels!("avx2", f64, __m256d, avx2_f64));
+    let wide = has_avx512().then_some(kernels!("avx512", f64, __m512d, avx512_f64));
+    let narrow = has_avx2().then_some(kernels!("avx2", f64, __m256d, avx2_f64));
     wide.into_iter().chain(narrow)
 }

@@ -141,10 +141,10 @@ unsafe fn compute<T: Real, V: Lanes<T>, const R: usize, const N: usize, const BY
             let mut b = tile.b.add(segment.b * tile.b_pitch);
             for _ in 0..segment.depth {
                 let column: [V; N] = std::array::from_fn(|v| V::load(b.add(v * V::LANES)));
-                for i in 0..R {
+                for (i, sums) in sums.iter_mut().enumerate() {
                     let row = V::splat(*a.add(if BY_ROWS { i * a_pitch } else { i }));
-                    for v in 0..N {
-                        sums[i][v] = row.mul_add(column[v], sums[i][v]);
+                    for (sum, column) in sums.iter_mut().zip(column) {
+                        *sum = row.mul_add(column, *sum);
                     }
                 }
                 a = a.add(if BY_ROWS { 1 } else { a_pitch });
