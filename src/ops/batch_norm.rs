@@ -176,7 +176,7 @@ pub(super) const DECLARATION: Declaration = Declaration {
     cases: || {
         let mut cases = Vec::new();
         for relu in [false, true] {
-            for x in [vec![3, 4, 5, 7], vec![6, 3], vec![2, 1, 1, 5]] {
+            for x in [vec![3, 4, 5, 7], vec![6, 3], vec![3, 1, 1, 5]] {
                 let channels = [*x.last().unwrap_or(&1)];
                 let vector = || Input::normal(channels);
                 let train = BatchNorm {
