@@ -74,6 +74,10 @@ pub enum Error {
     #[error("device {device} is not available: {why}")]
     Device { device: String, why: String },
 
+    /// A kernel that failed, or was stopped at a mistake.
+    #[error("kernel {launch}: {what}")]
+    Kernel { launch: String, what: String },
+
     /// A name, flag or setting with a value that cannot be used.
     #[error("{name} = {value}: {why}")]
     Setting {

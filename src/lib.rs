@@ -12,6 +12,7 @@ pub mod experiment;
 pub mod models;
 pub mod nn;
 pub mod ops;
+pub mod kernels;
 pub mod rng;
 pub mod spatial;
 pub mod tensor;

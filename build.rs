@@ -1,0 +1,52 @@
+//! Compiles `kernels/*.cu` twice: with nvcc for GPUs, with the host's C++ compiler for the emulator.
+//!
+//! Neither compiler has to be there. What is missing is said in one line and left out, and the crate
+//! still builds and runs on the CPU (docs/kernels.md, "Building").
+
+#[path = "build/compile.rs"]
+mod compile;
+#[path = "build/emulator.rs"]
+mod emulator;
+#[path = "build/nvcc.rs"]
+mod nvcc;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    for path in ["build.rs", "build", "kernels"] {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    println!("cargo::rustc-check-cfg=cfg(emulator, emulator_checked, emulator_sanitized)");
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            // One directive is one line, so a compiler's message becomes several.
+            for line in what.lines() {
+                println!("cargo::error={line}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let out = std::env::var_os("OUT_DIR").map(PathBuf::from);
+    let out = out.ok_or("OUT_DIR is not set: run cargo, not build.rs")?;
+    let sources = kernel_sources(Path::new("kernels"))?;
+    nvcc::build(&sources, &out)?;
+    emulator::build(&sources, &out)
+}
+
+fn kernel_sources(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let failed = |e: std::io::Error| format!("{}: {e}", folder.display());
+    let mut sources = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|e| e == "cu") {
+            sources.push(path);
+        }
+    }
+    sources.sort();
+    Ok(sources)
+}

@@ -1,0 +1,38 @@
+/* The parameter structs of the kernels: plain C, shared with Rust.
+ *
+ * src/kernels/params.rs is the Rust side, made by bindgen from this file; tests/kernel_params.rs fails
+ * when the two differ and says how to write it anew. A struct goes to the kernel by value. No header
+ * is included, so that any C parser reads this file: `unsigned` has 32 bits.
+ */
+#ifndef WHATWHERE_PARAMS_H
+#define WHATWHERE_PARAMS_H
+
+/** What `permutation` needs: which permutations to make, and of what. */
+typedef struct PermutationParams {
+    /** Philox key words of `rng::Key`. */
+    unsigned key[2];
+    /** Positions of the map, 1 to 65536. */
+    unsigned positions;
+    /** Channels (lanes of the key), each with a permutation of its own. */
+    unsigned channels;
+    /** The first of them: channel c is lane `first_lane + c`. */
+    unsigned first_lane;
+    /** Numbers a block can sort at once: a power of two, 8 bytes of shared memory each. */
+    unsigned capacity;
+} PermutationParams;
+
+/** What the `spatial_shuffle` kernels need. */
+typedef struct SpatialShuffleParams {
+    /** Images. */
+    unsigned batch;
+    /** Positions of a map: height times width. */
+    unsigned positions;
+    /** Channels. */
+    unsigned channels;
+    /** 16-byte vectors of channels that one block moves (the staged kernel). */
+    unsigned vectors;
+    /** Table entries from one image's table to the next one's: 0 when the batch shares a table. */
+    unsigned table_stride;
+} SpatialShuffleParams;
+
+#endif

@@ -1,0 +1,31 @@
+//! Every kernel in the emulator, under all six schedules, against a reference written here.
+//!
+//! Needs a C++ compiler and no GPU. Where the emulator was not built the tests say so and pass, except
+//! in CI.
+
+mod permutation;
+mod spatial_shuffle;
+
+use whatwhere::kernels::Launch;
+use whatwhere::kernels::emulator::{self, Schedule};
+
+/// Whether there is an emulator to test with.
+fn emulator_is_there() -> bool {
+    if emulator::is_available() {
+        return true;
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "this build has no emulator"
+    );
+    eprintln!("skipped: this build has no emulator");
+    false
+}
+
+/// Runs `launch`, whose pointers lead to memory the caller holds.
+fn run(launch: &Launch, schedule: Schedule) {
+    // SAFETY: the tests pass the arguments of the kernel and buffers of the sizes it takes.
+    if let Err(error) = unsafe { emulator::run(launch, schedule) } {
+        panic!("{schedule:?}: {error}");
+    }
+}

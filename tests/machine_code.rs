@@ -1,0 +1,187 @@
+//! What nvcc made of the kernels, read from the machine code: no GPU needed.
+//!
+//! Each kernel has a budget below. Registers and shared memory decide how many blocks share a
+//! multiprocessor; local memory and spills mean that registers ran out or were indexed at run time;
+//! a kernel bound by memory must move 16 bytes a thread. Skips without nvcc's tools, except in CI.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use whatwhere::kernels::{Module, module_of, modules};
+
+/// The limits of one kernel on every target.
+struct Budget {
+    kernel: &'static str,
+    /// Registers of a thread. 64 allow a block of 1024 threads; 32 let two of them share.
+    registers: u32,
+    /// Static shared memory of a block, in bytes, without the 1 KiB that sm_90 keeps for itself.
+    shared: u32,
+    /// Instructions that must be there, by the beginning of their SASS name.
+    uses: &'static [&'static str],
+}
+
+/// 16-byte loads and stores of global memory, and copies from global to shared memory.
+const LOAD: &str = "LDG.E.128";
+const STORE: &str = "STG.E.128";
+const COPY: &str = "LDGSTS.E.BYPASS.128";
+
+#[rustfmt::skip]
+const BUDGETS: &[Budget] = &[
+    Budget { kernel: "permutation",                registers: 64, shared: 8, uses: &["ATOMS"] },
+    Budget { kernel: "spatial_shuffle_staged_b32", registers: 32, shared: 0, uses: &[COPY, STORE] },
+    Budget { kernel: "spatial_shuffle_staged_b16", registers: 32, shared: 0, uses: &[COPY, STORE, LOAD] },
+    Budget { kernel: "spatial_shuffle_direct_b32", registers: 32, shared: 0, uses: &[STORE] },
+    Budget { kernel: "spatial_shuffle_direct_b16", registers: 32, shared: 0, uses: &[STORE, LOAD] },
+    Budget { kernel: "spatial_shuffle_scalar_b32", registers: 16, shared: 0, uses: &["STG.E"] },
+    Budget { kernel: "spatial_shuffle_scalar_b16", registers: 16, shared: 0, uses: &["STG.E.U16"] },
+];
+
+const TARGETS: [&str; 2] = ["sm_80", "sm_90a"];
+
+/// `cuobjdump`, from PATH or from the wheels beside nvcc.
+fn cuobjdump() -> Option<PathBuf> {
+    let runs = |path: &PathBuf| Command::new(path).arg("--version").output().is_ok();
+    let lib = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/lib");
+    let entries = std::fs::read_dir(lib).into_iter().flatten().flatten();
+    let wheels = entries.map(|e| e.path().join("site-packages/nvidia/cu13/bin/cuobjdump"));
+    std::iter::once(PathBuf::from("cuobjdump"))
+        .chain(wheels)
+        .find(runs)
+}
+
+/// The tool and the kernels, or none where tests are to be skipped.
+fn tool() -> Option<PathBuf> {
+    let tool = cuobjdump().filter(|_| !modules().is_empty());
+    if tool.is_none() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "no nvcc or no cuobjdump: run scripts/setup-cuda"
+        );
+        eprintln!("skipped: no nvcc or no cuobjdump here (scripts/setup-cuda installs both)");
+    }
+    tool
+}
+
+fn dump(tool: &Path, module: &Module, target: &str, what: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(module.name);
+    std::fs::write(&path, module.fatbin).unwrap();
+    let mut command = Command::new(tool);
+    // cuobjdump calls nvdisasm, which lies beside it.
+    if let Some(beside) = tool.parent() {
+        let old = std::env::var_os("PATH").unwrap_or_default();
+        let all = std::iter::once(beside.to_owned()).chain(std::env::split_paths(&old));
+        command.env("PATH", std::env::join_paths(all).unwrap());
+    }
+    let done = command
+        .args([what, "--gpu-architecture", target])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// The kernels of a resource dump with their figures: ("permutation", "REG:32 STACK:0 ...").
+fn resources(dump: &str) -> Vec<(String, String)> {
+    let lines: Vec<_> = dump.lines().map(str::trim).collect();
+    let pairs = lines.windows(2).filter_map(|pair| {
+        let name = pair[0].strip_prefix("Function ")?.trim_end_matches(':');
+        Some((name.to_owned(), pair[1].to_owned()))
+    });
+    pairs.collect()
+}
+
+fn figure(line: &str, name: &str) -> u32 {
+    let word = line
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix(':'));
+    word.unwrap_or_else(|| panic!("no {name} in: {line}"))
+        .parse()
+        .unwrap()
+}
+
+fn budget_of(kernel: &str) -> &'static Budget {
+    let found = BUDGETS.iter().find(|budget| budget.kernel == kernel);
+    found.unwrap_or_else(|| panic!("{kernel} has no budget in tests/machine_code.rs"))
+}
+
+#[test]
+fn registers_and_memory_stay_within_their_budgets() {
+    let Some(tool) = tool() else { return };
+    let mut seen = Vec::new();
+    for module in modules() {
+        for target in TARGETS {
+            let reserved = if target == "sm_80" { 0 } else { 1024 };
+            let kernels = resources(&dump(&tool, module, target, "--dump-resource-usage"));
+            assert!(
+                !kernels.is_empty(),
+                "no kernel in {} for {target}",
+                module.name
+            );
+            for (kernel, line) in kernels {
+                let budget = budget_of(&kernel);
+                let shared = figure(&line, "SHARED");
+                assert!(
+                    figure(&line, "REG") <= budget.registers,
+                    "{kernel}, {target}: {line}"
+                );
+                assert!(
+                    shared <= budget.shared.next_multiple_of(128) + reserved,
+                    "{kernel}, {target}: {line}"
+                );
+                assert_eq!(figure(&line, "STACK"), 0, "{kernel}, {target}: {line}");
+                assert_eq!(figure(&line, "LOCAL"), 0, "{kernel}, {target}: {line}");
+                assert_eq!(
+                    module_of(&kernel).map(|m| m.name),
+                    Some(module.name),
+                    "{kernel} has a foreign name"
+                );
+                seen.push(kernel);
+            }
+        }
+    }
+    for budget in BUDGETS {
+        assert_eq!(
+            seen.iter().filter(|k| *k == budget.kernel).count(),
+            TARGETS.len(),
+            "{}",
+            budget.kernel
+        );
+    }
+}
+
+#[test]
+fn kernels_use_the_instructions_they_were_written_for() {
+    let Some(tool) = tool() else { return };
+    for module in modules() {
+        for target in TARGETS {
+            let sass = dump(&tool, module, target, "--dump-sass");
+            for function in sass.split("Function : ").skip(1) {
+                let (kernel, code) = function.split_once('\n').unwrap();
+                let budget = budget_of(kernel.trim());
+                for instruction in budget.uses {
+                    let there = code.contains(&format!(" {instruction}"));
+                    assert!(there, "{kernel} has no {instruction} on {target}");
+                }
+                for spill in [" LDL", " STL"] {
+                    assert!(
+                        !code.contains(spill),
+                        "{kernel} uses local memory on {target}"
+                    );
+                }
+                // Sums in an order that changes from run to run would make results change too.
+                for atomic in ["ATOMG.E.ADD.F", "RED.E.ADD.F", "ATOMS.ADD.F"] {
+                    assert!(
+                        !code.contains(atomic),
+                        "{kernel} adds floats atomically on {target}"
+                    );
+                }
+            }
+        }
+    }
+}
