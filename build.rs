@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rustc-check-cfg=cfg(emulator, emulator_checked, emulator_sanitized)");
+    name_commit();
     match build() {
         Ok(()) => ExitCode::SUCCESS,
         Err(what) => {
@@ -36,6 +37,27 @@ fn build() -> Result<(), String> {
     let sources = kernel_sources(Path::new("kernels"))?;
     nvcc::build(&sources, &out)?;
     emulator::build(&sources, &out)
+}
+
+/// Tells the crate which commit it is made from, so that results can name it. Release builds only:
+/// others would be compiled again after every commit.
+fn name_commit() {
+    if std::env::var("PROFILE").as_deref() != Ok("release") {
+        return;
+    }
+    // Both change with every commit and checkout; neither need exist (a source archive has no .git).
+    for path in [".git/HEAD", ".git/logs/HEAD"] {
+        if Path::new(path).exists() {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+    let git = std::process::Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .output();
+    if let Some(output) = git.ok().filter(|output| output.status.success()) {
+        let commit = String::from_utf8_lossy(&output.stdout);
+        println!("cargo::rustc-env=WHATWHERE_COMMIT={}", commit.trim());
+    }
 }
 
 fn kernel_sources(folder: &Path) -> Result<Vec<PathBuf>, String> {
