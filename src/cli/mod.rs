@@ -4,6 +4,8 @@ mod data;
 mod dry_run;
 mod eval;
 mod progress;
+mod report;
+mod sweep;
 mod train;
 
 use std::process::ExitCode;
@@ -37,6 +39,11 @@ enum Command {
     /// Test a trained network, under its own or another shuffle
     #[command(args_override_self = true)]
     Eval(eval::EvalArgs),
+    /// Train for many cuts, seeds and shuffles, and draw the curves
+    #[command(args_override_self = true)]
+    Sweep(sweep::SweepArgs),
+    /// Draw the finished runs of a folder: table, curves and one HTML page
+    Report(report::ReportArgs),
     /// List, check and look at data sets
     Data(data::DataArgs),
 }
@@ -93,6 +100,8 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Train(args) => train::run(args, &cli.ui),
         Command::Eval(args) => eval::run(args, &cli.ui),
+        Command::Sweep(args) => sweep::run(args, &cli.ui),
+        Command::Report(args) => report::run(args),
         Command::Data(args) => data::run(args),
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Ui;
+use crate::experiment::{Combination, RunSummary, SweepObserver};
 use crate::train::{EpochRecord, Observer, Progress};
 
 /// Seconds between plain lines.
@@ -101,6 +102,62 @@ impl Observer for Report {
             Style::Quiet => {}
             Style::Bar(bar) => bar.println(text),
             Style::Lines { .. } => eprintln!("{text}"),
+        }
+    }
+}
+
+/// Shows how a sweep goes: the run under way as a bar on a terminal, a line for each that is done.
+pub struct SweepReport {
+    quiet: bool,
+    bar: Option<Report>,
+    ui: Ui,
+    place: String,
+}
+
+impl SweepReport {
+    /// As [`Report::new`].
+    pub fn new(ui: &Ui) -> Self {
+        SweepReport {
+            quiet: ui.quiet,
+            bar: None,
+            ui: ui.clone(),
+            place: String::new(),
+        }
+    }
+}
+
+impl SweepObserver for SweepReport {
+    fn run_begins(&mut self, index: usize, total: usize, _: &Combination) {
+        self.place = format!("[{}/{total}]", index + 1);
+        let bar = !self.quiet && std::io::stderr().is_terminal();
+        self.bar = bar.then(|| Report::new(&self.ui));
+    }
+
+    fn run_ends(&mut self, combination: &Combination, summary: &RunSummary, trained: bool) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish();
+        }
+        if self.quiet {
+            return;
+        }
+        let done = match trained {
+            true => format!("{:.1} s", summary.seconds),
+            false => "was finished".to_owned(),
+        };
+        eprintln!(
+            "{} {}: {:.2} ± {:.2} % ({done})",
+            self.place,
+            combination.name,
+            100.0 * summary.test_accuracy_mean10,
+            100.0 * summary.test_accuracy_std10
+        );
+    }
+}
+
+impl Observer for SweepReport {
+    fn step(&mut self, progress: &Progress) {
+        if let Some(bar) = &mut self.bar {
+            bar.step(progress);
         }
     }
 }

@@ -196,3 +196,10 @@ pub fn describe(name: &str, options: &OpenOptions) -> Result<([usize; 3], usize)
     let side = options.size.unwrap_or(Recipe::new(task, Split::Train).size);
     Ok(([side, side, 3], options.classes.unwrap_or(task.classes())))
 }
+
+/// The best accuracy a classifier can reach on a data set without knowing where things are; `None`
+/// where that is not known (photographs).
+pub fn ceiling(name: &str, options: &OpenOptions) -> Option<f64> {
+    let task = Task::ALL.into_iter().find(|t| t.name() == name)?;
+    Some(task.ceiling(options.classes.unwrap_or(task.classes())))
+}

@@ -8,6 +8,12 @@ use super::settings::Settings;
 use crate::Result;
 use crate::data::Dataset;
 
+/// The commit this program was made from; known to release builds made in a checkout.
+pub const COMMIT: &str = match option_env!("WHATWHERE_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
 /// Program, machine and data of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Environment {
@@ -40,7 +46,7 @@ impl Environment {
         Ok(Environment {
             program: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
-            commit: option_env!("WHATWHERE_COMMIT").unwrap_or("unknown"),
+            commit: COMMIT,
             command: std::env::args().collect(),
             os: std::env::consts::OS,
             architecture: std::env::consts::ARCH,
@@ -71,4 +77,42 @@ pub fn processor() -> String {
         .and_then(|l| l.split_once(':'))
         .map(|(_, name)| name.trim());
     name.unwrap_or("unknown").to_owned()
+}
+
+/// The command this program was called with, as one would type it.
+pub fn command_line() -> String {
+    as_typed(std::env::args())
+}
+
+/// A program and its arguments as one would type them in a shell.
+pub fn as_typed(words: impl IntoIterator<Item = String>) -> String {
+    let mut words = words.into_iter();
+    let program = words.next().unwrap_or_default();
+    let program = program.rsplit('/').next().unwrap_or_default().to_owned();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:+".contains(c);
+    let quoted = words.map(|word| match !word.is_empty() && word.chars().all(plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    });
+    std::iter::once(program)
+        .chain(quoted)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn commands_can_be_typed_again() {
+        let words = [
+            "target/release/whatwhere",
+            "sweep",
+            "--modes",
+            "local(4)",
+            "it's",
+            "",
+        ];
+        let typed = super::as_typed(words.map(String::from));
+        assert_eq!(typed, r"whatwhere sweep --modes 'local(4)' 'it'\''s' ''");
+    }
 }

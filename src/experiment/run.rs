@@ -2,7 +2,7 @@
 //!
 //! The folder holds `config.toml` (the complete settings), `env.json` (program, machine, data),
 //! `metrics.csv` and `metrics.jsonl` (a row per epoch), `summary.json` (when finished),
-//! `best.safetensors`, `last.safetensors`, and the checkpoint. Every file is replaced as a whole, so
+//! `best.safetensors`, `last.safetensors`, `loss.svg`, `accuracy.svg`, and the checkpoint. Every file is replaced as a whole, so
 //! a run that dies at any instant leaves a folder it can go on from.
 
 use std::fs::{self, File, TryLockError};
@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
+use super::plot;
 use super::settings::{Settings, need};
 use crate::data::{self, Augment, Dataset, Loader, LoaderOptions, Split, Subset};
 use crate::device::Device;
@@ -168,6 +169,13 @@ impl Run {
         }
         let history = trainer.history().to_vec();
         let summary = self.summarise(folder, &test, &history, seed, limit)?;
+        for (name, plot) in [
+            ("loss.svg", plot::losses(&history)?),
+            ("accuracy.svg", plot::accuracies(&history)?),
+        ] {
+            write_atomically(&folder.join(name), plot.as_bytes())?;
+        }
+        // Last: a folder with a summary is a finished run.
         write_json(&folder.join("summary.json"), &summary)?;
         Ok(Some(summary))
     }
@@ -219,18 +227,8 @@ impl Run {
     }
 
     /// Makes the folder this run's own: nobody else is in it, and it is empty or holds this run.
-    fn claim(&self, folder: &Path, resume: bool) -> Result<File> {
-        fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
-        let path = folder.join("lock");
-        let lock = File::create(&path).map_err(Error::io(&path, "create"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let what = "another run is using this folder: wait for it, or choose another --out";
-                return Err(Error::file(folder, what));
-            }
-            Err(TryLockError::Error(source)) => return Err(Error::io(&path, "lock")(source)),
-        }
+    fn claim(&self, folder: &Path, resume: bool) -> Result<Lock> {
+        let lock = Lock::take(folder)?;
         let config = folder.join("config.toml");
         if config.exists() {
             if !resume {
@@ -283,6 +281,28 @@ impl Run {
     }
 }
 
+/// A folder that only this process writes to, while the value lives.
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Creates the folder if need be, and locks it.
+    pub fn take(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+        let path = folder.join("lock");
+        let file = File::create(&path).map_err(Error::io(&path, "create"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => {
+                let what = "another run is using this folder: wait for it, or choose another --out";
+                Err(Error::file(folder, what))
+            }
+            Err(TryLockError::Error(source)) => Err(Error::io(&path, "lock")(source)),
+        }
+    }
+}
+
 /// The settings in a run folder.
 pub fn read_settings(config: &Path) -> Result<Settings> {
     let text = fs::read_to_string(config).map_err(Error::io(config, "read"))?;
@@ -295,11 +315,14 @@ pub fn read_summary(folder: &Path) -> Result<Option<RunSummary>> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = fs::read_to_string(&path).map_err(Error::io(&path, "read"))?;
-    let summary = serde_json::from_str(&text);
-    summary
-        .map(Some)
-        .map_err(|e| Error::file(&path, format!("this is no run summary: {e}")))
+    read_json(&path).map(Some)
+}
+
+/// Reads a JSON file of this program.
+pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+    serde_json::from_str(&text)
+        .map_err(|e| Error::file(path, format!("not what this program writes here: {e}")))
 }
 
 /// The epochs of a run folder, from its `metrics.jsonl`.
