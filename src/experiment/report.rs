@@ -158,7 +158,7 @@ fn table(page: &mut String, curve: &Curve) {
         let _ = write!(
             page,
             "<tr><td>{}</td><td>{:.1} %</td><td>{:.1}</td><td>{}</td><td>{:.1}</td>\
-             <td>{:.2} ± {:.2} %</td><td>{:.2} %</td><td>{}</td><td>{}</td></tr>",
+             <td>{}</td><td>{:.2} %</td><td>{}</td><td>{}</td></tr>",
             if untouched {
                 "none".to_owned()
             } else {
@@ -168,8 +168,7 @@ fn table(page: &mut String, curve: &Curve) {
             p.bits_destroyed,
             p.parameters,
             p.macs as f64 / 1e6,
-            100.0 * p.mean,
-            100.0 * p.std,
+            p.accuracy(),
             100.0 * p.mean_last,
             change.map_or(String::new(), |b| format!("{:+.2}", 100.0 * (p.mean - b))),
             p.seeds.len()

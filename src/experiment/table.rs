@@ -210,6 +210,17 @@ fn treatment(settings: &Settings) -> String {
     words.join(", ")
 }
 
+impl Point {
+    /// Mean ± standard deviation over seeds in per cent; without the latter for a single seed.
+    pub fn accuracy(&self) -> String {
+        let (mean, std) = (100.0 * self.mean, 100.0 * self.std);
+        match self.seeds.len() {
+            1 => format!("{mean:.2} %"),
+            _ => format!("{mean:.2} ± {std:.2} %"),
+        }
+    }
+}
+
 impl Curve {
     /// The curves that `runs` make. An untouched network is the first point of every curve that
     /// starts from it, and a curve of its own where there is none.
@@ -337,14 +348,13 @@ pub fn text(curves: &[Curve]) -> String {
         for p in &curve.points {
             let change = base.filter(|_| p.replaced_share > 0.0);
             lines.push(format!(
-                "{:>6}  {:>5.1} %  {:>9.1}  {:>10}  {:>8.1}  {:>7.2} ± {:>4.2} %  {:>7}  {:>5}",
+                "{:>6}  {:>5.1} %  {:>9.1}  {:>10}  {:>8.1}  {:>16}  {:>7}  {:>5}",
                 p.cut,
                 100.0 * p.replaced_share,
                 p.bits_destroyed,
                 p.parameters,
                 p.macs as f64 / 1e6,
-                100.0 * p.mean,
-                100.0 * p.std,
+                p.accuracy(),
                 change.map_or(String::new(), |b| format!("{:+.2}", 100.0 * (p.mean - b))),
                 p.seeds.len(),
             ));
