@@ -11,6 +11,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "float16.h"
+
 #define __global__
 #define __device__
 #define __host__

@@ -2,10 +2,16 @@
  *
  * src/kernels/params.rs is the Rust side, made by bindgen from this file; tests/kernel_params.rs fails
  * when the two differ and says how to write it anew. A struct goes to the kernel by value. No header
- * is included, so that any C parser reads this file: `unsigned` has 32 bits.
+ * is included, so that any C parser reads this file: `unsigned` has 32 bits, `unsigned long long` 64.
  */
 #ifndef WHATWHERE_PARAMS_H
 #define WHATWHERE_PARAMS_H
+
+/** What a pass over flat arrays needs (`elementwise.cuh`). */
+typedef struct ElementwiseParams {
+    /** Elements of each array. */
+    unsigned long long elements;
+} ElementwiseParams;
 
 /** What `permutation` needs: which permutations to make, and of what. */
 typedef struct PermutationParams {

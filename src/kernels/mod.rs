@@ -6,10 +6,14 @@
 
 use std::fmt;
 
+pub mod add;
+pub mod cast;
+mod elementwise;
 pub mod emulator;
 #[allow(missing_docs)]
 pub mod params;
 pub mod permutation;
+pub mod relu;
 pub mod spatial_shuffle;
 
 /// One kernel file, compiled for GPUs.
@@ -50,7 +54,9 @@ pub struct Address(pub u64);
 /// alignment beyond 8 bytes.
 pub unsafe trait Params: Copy + 'static {}
 
-// SAFETY: generated from the header the kernels include; all fields are 32-bit words.
+// SAFETY: generated from the header the kernels include; all fields are words of one width.
+unsafe impl Params for params::ElementwiseParams {}
+// SAFETY: as above.
 unsafe impl Params for params::PermutationParams {}
 // SAFETY: as above.
 unsafe impl Params for params::SpatialShuffleParams {}

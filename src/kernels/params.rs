@@ -1,6 +1,20 @@
 //! The kernels' parameter structs, made by bindgen from `kernels/include/params.h`.
 //! Do not edit: see `tests/kernel_params.rs`.
 
+#[doc = " What a pass over flat arrays needs (`elementwise.cuh`)."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct ElementwiseParams {
+    #[doc = " Elements of each array."]
+    pub elements: ::std::os::raw::c_ulonglong,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ElementwiseParams"][::std::mem::size_of::<ElementwiseParams>() - 8usize];
+    ["Alignment of ElementwiseParams"][::std::mem::align_of::<ElementwiseParams>() - 8usize];
+    ["Offset of field: ElementwiseParams::elements"]
+        [::std::mem::offset_of!(ElementwiseParams, elements) - 0usize];
+};
 #[doc = " What `permutation` needs: which permutations to make, and of what."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]

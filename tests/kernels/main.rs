@@ -3,7 +3,11 @@
 //! Needs a C++ compiler and no GPU. Where the emulator was not built the tests say so and pass, except
 //! in CI.
 
+mod add;
+mod cast;
+mod numbers;
 mod permutation;
+mod relu;
 mod spatial_shuffle;
 
 use whatwhere::kernels::Launch;
