@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
 use whatwhere::data::cifar::{self, Cifar, CifarOptions};
-use whatwhere::data::{ImageSet, Normalise, Split};
+use whatwhere::data::{Dataset, ImageSet, Normalise, Split};
 use whatwhere::experiment::{Run, Settings};
 use whatwhere::train::Silent;
 

@@ -87,7 +87,7 @@ impl Schedule {
                 gamma,
                 "expected a factor above 0 and at most 1",
             )),
-            Decay::Poly { power } if !(*power > 0.0) => Err(Error::setting(
+            Decay::Poly { power } if power.is_nan() || *power <= 0.0 => Err(Error::setting(
                 "power",
                 power,
                 "expected a positive exponent",

@@ -10,24 +10,6 @@ pub trait Number: Element {
     fn of(x: f64) -> Self;
     /// The value.
     fn f64(self) -> f64;
-    /// The value as the kernels compute with it: exact.
-    fn f32(self) -> f32 {
-        self.f64() as f32
-    }
-    /// The value of this type that a kernel stores for an f32.
-    fn store(x: f32) -> Self {
-        Self::of(x as f64)
-    }
-    /// Bound of |of(x) − x| for a value around `size`: half a unit in the last place, or half the
-    /// smallest subnormal.
-    fn rounding(size: f64) -> f64 {
-        let smallest = match Self::DTYPE {
-            whatwhere::tensor::DType::F16 => 2f64.powi(-25),
-            whatwhere::tensor::DType::BF16 => 2f64.powi(-134),
-            _ => 2f64.powi(-150),
-        };
-        (size.abs() * Self::DTYPE.unit_roundoff()).max(smallest)
-    }
 }
 
 impl Number for f32 {
@@ -55,12 +37,6 @@ impl Number for bf16 {
     fn f64(self) -> f64 {
         self.to_f64()
     }
-}
-
-/// γ_k = k·u/(1 − k·u) for f32: the relative error of k roundings one after another (Higham, 2002).
-pub fn gamma(k: usize) -> f64 {
-    let ku = k as f64 * f32::EPSILON as f64 / 2.0;
-    ku / (1.0 - ku)
 }
 
 /// `elements` standard normal numbers, rounded to `T`; the same for the same `which`.
