@@ -90,3 +90,17 @@ template <class T> struct Pack<T, 1> {
     __device__ __forceinline__ void unpack(float (&values)[1]) const { values[0] = to_float(element); }
     __device__ __forceinline__ void pack(const float (&values)[1]) { element = round_to<T>(values[0]); }
 };
+
+// One access and its conversion.
+template <class T, int size>
+__device__ __forceinline__ void load_vector(const T* from, float (&values)[size]) {
+    Pack<T, size> pack;
+    pack.load(from);
+    pack.unpack(values);
+}
+template <class T, int size>
+__device__ __forceinline__ void store_vector(T* to, const float (&values)[size]) {
+    Pack<T, size> pack;
+    pack.pack(values);
+    pack.store(to);
+}

@@ -13,6 +13,34 @@ typedef struct ElementwiseParams {
     unsigned long long elements;
 } ElementwiseParams;
 
+/** What the `global_avg_pool` kernels need. */
+typedef struct GlobalAvgPoolParams {
+    /** Positions of a map: height times width. */
+    unsigned positions;
+    /** Channels. */
+    unsigned channels;
+    /** Vectors (elements, in the scalar kernels) of channels of a block: a power of two, at most 256. */
+    unsigned columns;
+    /** Blocks for the channels of one image. */
+    unsigned blocks;
+} GlobalAvgPoolParams;
+
+/** What the `max_pool2d` kernels need; pairs are of rows and columns. */
+typedef struct MaxPool2dParams {
+    /** Extent of x. */
+    unsigned input[2];
+    /** Extent of y. */
+    unsigned output[2];
+    /** Extent of a window. */
+    unsigned kernel[2];
+    /** Cells from a window to the next. */
+    unsigned stride[2];
+    /** Cells added on both sides. */
+    unsigned padding[2];
+    /** Channels. */
+    unsigned channels;
+} MaxPool2dParams;
+
 /** What `permutation` needs: which permutations to make, and of what. */
 typedef struct PermutationParams {
     /** Philox key words of `rng::Key`. */
@@ -26,6 +54,20 @@ typedef struct PermutationParams {
     /** Numbers a block can sort at once: a power of two, 8 bytes of shared memory each. */
     unsigned capacity;
 } PermutationParams;
+
+/** What the `resample` kernels need; pairs are of rows and columns. */
+typedef struct ResampleParams {
+    /** Extent of x. */
+    unsigned input[2];
+    /** Extent of y. */
+    unsigned output[2];
+    /** Channels. */
+    unsigned channels;
+    /** Taps of all rows, and of all columns. */
+    unsigned taps[2];
+    /** Vectors (elements, in the scalar kernels) of y that a block makes: a power of two, at most 256. */
+    unsigned columns;
+} ResampleParams;
 
 /** What the `spatial_shuffle` kernels need. */
 typedef struct SpatialShuffleParams {

@@ -24,6 +24,16 @@ impl Taps {
         Taps { input, rows }
     }
 
+    /// The taps of each output cell: (input cell, weight).
+    pub fn rows(&self) -> &[Vec<(usize, f64)>] {
+        &self.rows
+    }
+
+    /// Input cells.
+    pub fn input(&self) -> usize {
+        self.input
+    }
+
     /// Output cells.
     pub fn output(&self) -> usize {
         self.rows.len()

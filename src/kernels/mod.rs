@@ -10,10 +10,14 @@ pub mod add;
 pub mod cast;
 mod elementwise;
 pub mod emulator;
+pub mod global_avg_pool;
+pub mod image;
+pub mod max_pool2d;
 #[allow(missing_docs)]
 pub mod params;
 pub mod permutation;
 pub mod relu;
+pub mod resample;
 pub mod spatial_shuffle;
 
 /// One kernel file, compiled for GPUs.
@@ -57,7 +61,13 @@ pub unsafe trait Params: Copy + 'static {}
 // SAFETY: generated from the header the kernels include; all fields are words of one width.
 unsafe impl Params for params::ElementwiseParams {}
 // SAFETY: as above.
+unsafe impl Params for params::GlobalAvgPoolParams {}
+// SAFETY: as above.
+unsafe impl Params for params::MaxPool2dParams {}
+// SAFETY: as above.
 unsafe impl Params for params::PermutationParams {}
+// SAFETY: as above.
+unsafe impl Params for params::ResampleParams {}
 // SAFETY: as above.
 unsafe impl Params for params::SpatialShuffleParams {}
 

@@ -15,6 +15,66 @@ const _: () = {
     ["Offset of field: ElementwiseParams::elements"]
         [::std::mem::offset_of!(ElementwiseParams, elements) - 0usize];
 };
+#[doc = " What the `global_avg_pool` kernels need."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct GlobalAvgPoolParams {
+    #[doc = " Positions of a map: height times width."]
+    pub positions: ::std::os::raw::c_uint,
+    #[doc = " Channels."]
+    pub channels: ::std::os::raw::c_uint,
+    #[doc = " Vectors (elements, in the scalar kernels) of channels of a block: a power of two, at most 256."]
+    pub columns: ::std::os::raw::c_uint,
+    #[doc = " Blocks for the channels of one image."]
+    pub blocks: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GlobalAvgPoolParams"][::std::mem::size_of::<GlobalAvgPoolParams>() - 16usize];
+    ["Alignment of GlobalAvgPoolParams"][::std::mem::align_of::<GlobalAvgPoolParams>() - 4usize];
+    ["Offset of field: GlobalAvgPoolParams::positions"]
+        [::std::mem::offset_of!(GlobalAvgPoolParams, positions) - 0usize];
+    ["Offset of field: GlobalAvgPoolParams::channels"]
+        [::std::mem::offset_of!(GlobalAvgPoolParams, channels) - 4usize];
+    ["Offset of field: GlobalAvgPoolParams::columns"]
+        [::std::mem::offset_of!(GlobalAvgPoolParams, columns) - 8usize];
+    ["Offset of field: GlobalAvgPoolParams::blocks"]
+        [::std::mem::offset_of!(GlobalAvgPoolParams, blocks) - 12usize];
+};
+#[doc = " What the `max_pool2d` kernels need; pairs are of rows and columns."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct MaxPool2dParams {
+    #[doc = " Extent of x."]
+    pub input: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Extent of y."]
+    pub output: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Extent of a window."]
+    pub kernel: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Cells from a window to the next."]
+    pub stride: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Cells added on both sides."]
+    pub padding: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Channels."]
+    pub channels: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MaxPool2dParams"][::std::mem::size_of::<MaxPool2dParams>() - 44usize];
+    ["Alignment of MaxPool2dParams"][::std::mem::align_of::<MaxPool2dParams>() - 4usize];
+    ["Offset of field: MaxPool2dParams::input"]
+        [::std::mem::offset_of!(MaxPool2dParams, input) - 0usize];
+    ["Offset of field: MaxPool2dParams::output"]
+        [::std::mem::offset_of!(MaxPool2dParams, output) - 8usize];
+    ["Offset of field: MaxPool2dParams::kernel"]
+        [::std::mem::offset_of!(MaxPool2dParams, kernel) - 16usize];
+    ["Offset of field: MaxPool2dParams::stride"]
+        [::std::mem::offset_of!(MaxPool2dParams, stride) - 24usize];
+    ["Offset of field: MaxPool2dParams::padding"]
+        [::std::mem::offset_of!(MaxPool2dParams, padding) - 32usize];
+    ["Offset of field: MaxPool2dParams::channels"]
+        [::std::mem::offset_of!(MaxPool2dParams, channels) - 40usize];
+};
 #[doc = " What `permutation` needs: which permutations to make, and of what."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
@@ -44,6 +104,36 @@ const _: () = {
         [::std::mem::offset_of!(PermutationParams, first_lane) - 16usize];
     ["Offset of field: PermutationParams::capacity"]
         [::std::mem::offset_of!(PermutationParams, capacity) - 20usize];
+};
+#[doc = " What the `resample` kernels need; pairs are of rows and columns."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct ResampleParams {
+    #[doc = " Extent of x."]
+    pub input: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Extent of y."]
+    pub output: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Channels."]
+    pub channels: ::std::os::raw::c_uint,
+    #[doc = " Taps of all rows, and of all columns."]
+    pub taps: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Vectors (elements, in the scalar kernels) of y that a block makes: a power of two, at most 256."]
+    pub columns: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ResampleParams"][::std::mem::size_of::<ResampleParams>() - 32usize];
+    ["Alignment of ResampleParams"][::std::mem::align_of::<ResampleParams>() - 4usize];
+    ["Offset of field: ResampleParams::input"]
+        [::std::mem::offset_of!(ResampleParams, input) - 0usize];
+    ["Offset of field: ResampleParams::output"]
+        [::std::mem::offset_of!(ResampleParams, output) - 8usize];
+    ["Offset of field: ResampleParams::channels"]
+        [::std::mem::offset_of!(ResampleParams, channels) - 16usize];
+    ["Offset of field: ResampleParams::taps"]
+        [::std::mem::offset_of!(ResampleParams, taps) - 20usize];
+    ["Offset of field: ResampleParams::columns"]
+        [::std::mem::offset_of!(ResampleParams, columns) - 28usize];
 };
 #[doc = " What the `spatial_shuffle` kernels need."]
 #[repr(C)]

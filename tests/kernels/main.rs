@@ -4,10 +4,14 @@
 //! in CI.
 
 mod add;
+mod bounds;
 mod cast;
+mod global_avg_pool;
+mod max_pool2d;
 mod numbers;
 mod permutation;
 mod relu;
+mod resample;
 mod spatial_shuffle;
 
 use whatwhere::kernels::Launch;
