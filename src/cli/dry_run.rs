@@ -74,7 +74,7 @@ fn cells(row: &Row, image: usize) -> Vec<String> {
         row.layers.clone(),
         row.destroyed.clone(),
         blank(format!("{:.1}", row.bits)),
-        blank(format!("{:.1e}", row.chance_of_identity())),
+        blank(chance_of_identity(row.bits)),
         row.receptive_field
             .map_or("all".into(), |side| match side > image {
                 true => format!("{side} (> image)"),
@@ -83,4 +83,11 @@ fn cells(row: &Row, image: usize) -> Vec<String> {
         row.parameters.to_string(),
         format!("{:.1}", row.macs as f64 / 1e6),
     ]
+}
+
+/// 2 to the power of −bits, in powers of ten: far below what an `f64` holds.
+fn chance_of_identity(bits: f64) -> String {
+    let log10 = -bits * std::f64::consts::LOG10_2;
+    let exponent = log10.floor();
+    format!("{:.1}e{exponent}", 10f64.powf(log10 - exponent))
 }

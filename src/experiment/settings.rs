@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::data::{Augment, OpenOptions};
-use crate::spatial::{BASELINE, Plan};
+use crate::spatial::{BASELINE, Plan, is_baseline};
 use crate::train::{Decay, Recipe};
 use crate::{Error, Result};
 
@@ -43,7 +43,7 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Network: vgg11, vgg13, vgg16, vgg16-plain, vgg19, vgg-small
+    /// Network: vgg11, vgg13, vgg16, vgg16-plain, vgg19, vgg-small, resnet50, resnet152 (with -cifar or -imagenet to name the stem), resnet-small
     model: String,
     /// Factor on all channel counts of the network
     width: f64,
@@ -159,7 +159,7 @@ impl Settings {
         let data = self.data.clone().unwrap_or_else(|| "cifar100".into());
         let real = data.starts_with("cifar");
         let epochs = self.epochs.unwrap_or(if real { 300 } else { 8 });
-        let removes = self.cut.is_some_and(|cut| cut != BASELINE);
+        let removes = self.cut.is_some_and(|cut| !is_baseline(cut));
         let text = |value: &str| Some(value.to_owned());
         let defaults = Settings {
             version: Some(VERSION),

@@ -4,6 +4,8 @@
 //! a [`Treatment`] per unit says what is to be done to it. Lowering both gives a [`Network`]. One
 //! definition of each architecture thus serves every data set and every intervention.
 
+mod builder;
+mod resnet;
 mod summary;
 mod vgg;
 
@@ -11,7 +13,7 @@ pub use summary::{Row, Summary};
 
 use crate::autograd::{Tape, Var};
 use crate::device::Device;
-use crate::nn::{self, Layer, Mode, Moment, Pass, Scope, Slot, Store};
+use crate::nn::{self, Layer, Mode, Moment, Pass, Pool, Scope, Slot, Store};
 use crate::ops::spatial_shuffle::Mode as ShuffleMode;
 use crate::tensor::{DType, Shape, Tensor};
 use crate::{Error, Result};
@@ -21,7 +23,8 @@ use crate::{Error, Result};
 pub enum Treatment {
     /// Nothing.
     Intact,
-    /// The input of its 3×3 convolution is shuffled.
+    /// The input of its convolution is shuffled; in a residual block that of the 3×3, and what the
+    /// shortcut carries.
     Shuffle(ShuffleSetting),
     /// Its input is averaged over all positions and its convolution becomes a fully connected layer.
     GapFc,
@@ -44,10 +47,10 @@ pub struct ShuffleSetting {
     pub derange: bool,
 }
 
-/// What stands in for the 2×2 max-pooling behind a treated unit.
+/// What stands in for the max-pooling behind a treated unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TreatedPool {
-    /// The convolution takes stride 2 and there is no pooling: the authors' CIFAR code.
+    /// The convolution takes the pooling's stride and there is no pooling: the authors' CIFAR code.
     Stride,
     /// The max-pooling stays: the authors' ImageNet code.
     Max,
@@ -64,14 +67,16 @@ pub struct Architecture {
     pub image: [usize; 3],
     /// Number of classes.
     pub classes: usize,
-    /// The units that can be treated, in order.
+    /// The units, in order.
     pub units: Vec<Unit>,
     /// Widths of the hidden fully connected layers of the head.
     pub hidden: Vec<usize>,
     /// Whether batch normalisation follows each convolution.
     pub batch_norm: bool,
-    /// Whether untreated and GAP+FC convolutions have a bias.
+    /// Whether convolutions have a bias.
     pub conv_bias: bool,
+    /// Whether the authors' GAP+FC variant has biases: in its convolutions, and in what replaces them.
+    pub gap_fc_bias: bool,
     /// What happens to the pooling behind a treated unit.
     pub treated_pool: TreatedPool,
 }
@@ -81,21 +86,67 @@ pub struct Architecture {
 pub struct Unit {
     /// Its index in the papers: stage · 10 + position, "43" being the third convolution of stage 4.
     pub index: u32,
+    /// What it is.
+    pub block: Block,
+    /// Whether it is never treated.
+    pub fixed: bool,
+}
+
+/// What a unit is before anything is done to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Block {
+    /// Convolution, normalisation, ReLU and perhaps a pooling: a layer of VGG, the stem of a ResNet.
+    Convolution {
+        /// The convolution.
+        filter: Filter,
+        /// The pooling behind it.
+        pool: Option<Pool>,
+    },
+    /// relu(body + shortcut) with the body 1×1, 3×3, 1×1: a block of a ResNet.
+    Bottleneck {
+        /// Channels of the 3×3 convolution.
+        planes: usize,
+        /// Output channels.
+        width: usize,
+        /// Stride of the 3×3 convolution and of the shortcut.
+        stride: usize,
+        /// Whether the shortcut is a 1×1 convolution instead of the identity.
+        project: bool,
+    },
+}
+
+/// A square convolution, padded to keep the map at stride 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filter {
     /// Output channels.
     pub width: usize,
-    /// Whether a 2×2 max-pooling follows.
-    pub pool: bool,
+    /// Rows and columns.
+    pub side: usize,
+    /// Step.
+    pub stride: usize,
 }
 
 /// The names [`Architecture::by_name`] knows.
-pub const MODELS: [&str; 6] = [
+pub const MODELS: [&str; 13] = [
     "vgg16",
     "vgg16-plain",
     "vgg11",
     "vgg13",
     "vgg19",
     "vgg-small",
+    "resnet50",
+    "resnet50-cifar",
+    "resnet50-imagenet",
+    "resnet152",
+    "resnet152-cifar",
+    "resnet152-imagenet",
+    "resnet-small",
 ];
+
+/// A number of channels times the factor of [`Architecture::by_name`], at least 1.
+fn scaled(channels: usize, width: f64) -> usize {
+    ((channels as f64 * width).round() as usize).max(1)
+}
 
 impl Architecture {
     /// The architecture called `name` for images of these extents.
@@ -112,18 +163,18 @@ impl Architecture {
                 "expected a factor above 0 and at most 16",
             ));
         }
-        vgg::by_name(name, image, classes, width).ok_or_else(|| {
-            Error::setting(
-                "model",
-                name,
-                format!("known models: {}", MODELS.join(", ")),
-            )
+        let found = vgg::by_name(name, image, classes, width)
+            .or_else(|| resnet::by_name(name, image, classes, width));
+        found.ok_or_else(|| {
+            let known = format!("known models: {}", MODELS.join(", "));
+            Error::setting("model", name, known)
         })
     }
 
-    /// The indices of the units, in order.
-    pub fn indices(&self) -> Vec<u32> {
-        self.units.iter().map(|u| u.index).collect()
+    /// The indices of the units that can be treated, in order: the cuts there are.
+    pub fn cuts(&self) -> Vec<u32> {
+        let free = self.units.iter().filter(|unit| !unit.fixed);
+        free.map(|unit| unit.index).collect()
     }
 
     /// The network with one treatment per unit.
@@ -132,7 +183,7 @@ impl Architecture {
     /// [`Error::Setting`] or [`Error::Shape`] where treatments contradict each other or the image is
     /// too small.
     pub fn lower(&self, treatments: &[Treatment]) -> Result<Network> {
-        vgg::lower(self, treatments)
+        builder::lower(self, treatments)
     }
 }
 
@@ -215,6 +266,18 @@ impl Network {
     pub fn is_random_in_test(&self) -> bool {
         let layers = self.stages.iter().flat_map(|stage| &stage.layers);
         layers.into_iter().any(Layer::is_random_in_test)
+    }
+
+    /// Shows `see` every layer with its stage and the extents of its input, those of the branches of
+    /// residual blocks included.
+    pub fn visit(&self, mut see: impl FnMut(&Stage, &Layer, &Shape)) -> Result<()> {
+        let mut shape = self.image_shape();
+        for stage in &self.stages {
+            for layer in &stage.layers {
+                shape = layer.visit(&shape, &mut |layer, input| see(stage, layer, input))?;
+            }
+        }
+        Ok(())
     }
 
     /// Extents of one image as a shape.

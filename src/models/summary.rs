@@ -2,7 +2,7 @@
 
 use super::{Network, Stage, Treatment};
 use crate::Result;
-use crate::nn::Layer;
+use crate::nn::{Layer, Shuffle};
 use crate::ops::spatial_shuffle::{Map, Mode};
 use crate::tensor::Shape;
 
@@ -20,7 +20,7 @@ pub struct Row {
     /// What is destroyed at its input, in words; empty if nothing is.
     pub destroyed: String,
     /// log₂ of the number of arrangements the destruction makes equal (of one channel, where
-    /// channels are permuted independently).
+    /// channels are permuted independently), summed over the shuffles of the unit.
     pub bits: f64,
     /// Side of the theoretical receptive field in pixels; `None` once positions were mixed.
     pub receptive_field: Option<usize>,
@@ -28,13 +28,6 @@ pub struct Row {
     pub parameters: u64,
     /// Multiply-adds of one image.
     pub macs: u64,
-}
-
-impl Row {
-    /// Chance that a random permutation changes nothing.
-    pub fn chance_of_identity(&self) -> f64 {
-        (-self.bits).exp2()
-    }
 }
 
 /// The table of a network.
@@ -70,7 +63,7 @@ impl Summary {
 
 fn row(stage: &Stage, shape: &mut Shape, field: &mut Option<Field>) -> Result<Row> {
     let input = shape.clone();
-    let (destroyed, bits) = destruction(stage, &input);
+    let (destroyed, bits) = destruction(stage, &input)?;
     let (mut parameters, mut macs, mut words) = (0, 0, Vec::new());
     for layer in &stage.layers {
         macs += layer.macs(shape)?;
@@ -98,10 +91,15 @@ fn widen(field: Field, layer: &Layer) -> Option<Field> {
             (conv.filter[1] - 1) * conv.op.dilation[0],
             conv.op.stride[0],
         ),
-        Layer::Pool(pool) => (pool.size - 1, pool.size),
+        Layer::Pool(pool) => (pool.size - 1, pool.stride),
         Layer::BatchNorm(_) | Layer::Relu => (0, 1),
         Layer::Residual(branches) => {
-            return branches.body.iter().try_fold(field, widen);
+            let body = branches.body.iter().try_fold(field, widen)?;
+            let shortcut = branches.shortcut.iter().try_fold(field, widen)?;
+            return Some(Field {
+                side: body.side.max(shortcut.side),
+                jump: body.jump,
+            });
         }
         Layer::Gap | Layer::Linear(_) | Layer::Shuffle(_) => return None,
     };
@@ -111,32 +109,43 @@ fn widen(field: Field, layer: &Layer) -> Option<Field> {
     })
 }
 
-fn destruction(stage: &Stage, input: &Shape) -> (String, f64) {
-    let map = match *input.dims() {
-        [h, w, c] => Map { h, w, c },
-        _ => Map {
-            h: 1,
-            w: 1,
-            c: input.channels(),
-        },
-    };
-    match stage.treatment {
-        Treatment::Intact | Treatment::Conv1x1 => (String::new(), 0.0),
-        Treatment::Removed => ("the layer itself".to_owned(), 0.0),
-        Treatment::GapFc if input.rank() == 3 => (
+/// What a stage destroys: in words, and as log₂ of the number of arrangements, over all its shuffles.
+fn destruction(stage: &Stage, input: &Shape) -> Result<(String, f64)> {
+    Ok(match (stage.treatment, input.dims()) {
+        (Treatment::Intact | Treatment::Conv1x1, _) => (String::new(), 0.0),
+        (Treatment::Removed, _) => ("the layer itself".to_owned(), 0.0),
+        (Treatment::GapFc, &[h, w, c]) => (
             "positions, averaged".to_owned(),
-            Mode::Shuffle.log2_permutations(map),
+            Mode::Shuffle.log2_permutations(Map { h, w, c }),
         ),
-        Treatment::GapFc => ("no positions left".to_owned(), 0.0),
-        Treatment::Shuffle(setting) => {
+        (Treatment::GapFc, _) => ("no positions left".to_owned(), 0.0),
+        (Treatment::Shuffle(setting), _) => {
+            let (mut shuffles, mut bits) = (0, 0.0);
+            let mut shape = input.clone();
+            for layer in &stage.layers {
+                shape = layer.visit(&shape, &mut |layer, input| {
+                    if let (Layer::Shuffle(shuffle), &[h, w, c]) = (layer, input.dims()) {
+                        shuffles += 1;
+                        bits += bits_of(shuffle, Map { h, w, c });
+                    }
+                })?;
+            }
             let named = |mode: Option<Mode>| mode.map_or("none".to_owned(), |m| m.to_string());
             let (train, test) = (named(setting.train), named(setting.test));
-            let bits = |mode: Option<Mode>| mode.map_or(0.0, |m| m.log2_permutations(map));
-            let words = match train == test {
+            let mut words = match train == test {
                 true => train,
                 false => format!("{train} in training, {test} in test"),
             };
-            (words, bits(setting.train).max(bits(setting.test)))
+            if shuffles > 1 {
+                words += &format!(" ×{shuffles}");
+            }
+            (words, bits)
         }
-    }
+    })
+}
+
+/// Of training and test, the greater.
+fn bits_of(shuffle: &Shuffle, map: Map) -> f64 {
+    let bits = |mode: Option<Mode>| mode.map_or(0.0, |m| m.log2_permutations(map));
+    bits(shuffle.train).max(bits(shuffle.test))
 }

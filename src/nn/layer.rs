@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::{Init, Mode, Pass, Slot, Store, forward};
 use crate::autograd::Var;
-use crate::ops;
 use crate::ops::spatial_shuffle::{Mode as ShuffleMode, SpatialShuffle};
+use crate::ops::{self, Operation};
 use crate::rng::{Key, Purpose};
 use crate::tensor::{Shape, Tensor};
 use crate::{Error, Result, cpu, with_real};
@@ -138,13 +138,47 @@ pub enum PoolKind {
     Average,
 }
 
-/// Local pooling without padding.
-#[derive(Clone, Copy, Debug)]
+/// Local pooling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
     /// Maximum or average.
     pub kind: PoolKind,
-    /// Side of the window, which is also its step.
+    /// Side of the window.
     pub size: usize,
+    /// Step between windows.
+    pub stride: usize,
+    /// Cells added on each side; they never win a maximum, and count as zeros in an average.
+    pub padding: usize,
+}
+
+impl Pool {
+    /// Maxima of windows of `size`, side by side.
+    pub const fn max(size: usize) -> Self {
+        Pool {
+            kind: PoolKind::Max,
+            size,
+            stride: size,
+            padding: 0,
+        }
+    }
+
+    fn max_op(self) -> ops::max_pool2d::MaxPool2d {
+        let op = ops::max_pool2d::MaxPool2d::new(self.size);
+        op.stride(self.stride).padding(self.padding)
+    }
+
+    fn average_op(self) -> ops::avg_pool2d::AvgPool2d {
+        let op = ops::avg_pool2d::AvgPool2d::new(self.size);
+        op.stride(self.stride).padding(self.padding, true)
+    }
+
+    /// Extents after pooling a batch of maps (N, H, W, C).
+    fn output(self, maps: &Shape) -> Result<Shape> {
+        match self.kind {
+            PoolKind::Max => self.max_op().output_shape(&[maps]),
+            PoolKind::Average => self.average_op().output_shape(&[maps]),
+        }
+    }
 }
 
 /// Fully connected layer.
@@ -162,8 +196,31 @@ impl Linear {
     /// Declares `NAME.weight` and `NAME.bias` with PyTorch's default: uniform in ±1/√inputs.
     pub fn new(store: &mut Store, name: &str, inputs: usize, outputs: usize, bias: bool) -> Self {
         let init = Init::Uniform(1.0 / (inputs as f64).sqrt());
+        Linear::declare(store, name, [inputs, outputs], init, bias.then_some(init))
+    }
+
+    /// A 1×1 convolution of a vector, which is a map of one pixel: it starts as [`Conv2d::new`] does.
+    pub fn pointwise(
+        store: &mut Store,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+    ) -> Self {
+        let init = Init::Normal((2.0 / outputs as f64).sqrt());
+        let zero = bias.then_some(Init::Constant(0.0));
+        Linear::declare(store, name, [inputs, outputs], init, zero)
+    }
+
+    fn declare(
+        store: &mut Store,
+        name: &str,
+        [inputs, outputs]: [usize; 2],
+        init: Init,
+        bias: Option<Init>,
+    ) -> Self {
         let weight = store.parameter(format!("{name}.weight"), [outputs, inputs], init);
-        let bias = bias.then(|| store.parameter(format!("{name}.bias"), [outputs], init));
+        let bias = bias.map(|init| store.parameter(format!("{name}.bias"), [outputs], init));
         Linear {
             inputs,
             outputs,
@@ -246,14 +303,8 @@ impl Layer {
             Layer::BatchNorm(norm) => norm.forward(pass, x),
             Layer::Relu => pass.tape.apply(ops::relu::Relu, &[&x]),
             Layer::Pool(pool) => match pool.kind {
-                PoolKind::Max => {
-                    let op = ops::max_pool2d::MaxPool2d::new(pool.size);
-                    pass.tape.apply(op, &[&x])
-                }
-                PoolKind::Average => {
-                    let op = ops::avg_pool2d::AvgPool2d::new(pool.size);
-                    pass.tape.apply(op, &[&x])
-                }
+                PoolKind::Max => pass.tape.apply(pool.max_op(), &[&x]),
+                PoolKind::Average => pass.tape.apply(pool.average_op(), &[&x]),
             },
             Layer::Gap => pass.tape.apply(ops::global_avg_pool::GlobalAvgPool, &[&x]),
             Layer::Linear(linear) => {
@@ -296,14 +347,7 @@ impl Layer {
             }
             Layer::Pool(pool) => {
                 let [h, w, c] = map()?;
-                if h < pool.size || w < pool.size {
-                    let what = format!(
-                        "a map of {h}×{w} is smaller than the {0}×{0} window",
-                        pool.size
-                    );
-                    return Err(Error::shape("pool", what));
-                }
-                [h / pool.size, w / pool.size, c].into()
+                pool.output(&[1, h, w, c].into())?.dims()[1..].into()
             }
             Layer::Gap => [map()?[2]].into(),
             Layer::Linear(linear) => match *input.dims() {
@@ -316,13 +360,35 @@ impl Layer {
             Layer::Shuffle(_) => map()?.into(),
             Layer::BatchNorm(_) | Layer::Relu => input.clone(),
             Layer::Residual(branches) => {
-                let mut shape = input.clone();
-                for layer in &branches.body {
-                    shape = layer.output(&shape)?;
+                let along = |layers: &[Layer]| {
+                    let start = input.clone();
+                    layers.iter().try_fold(start, |x, layer| layer.output(&x))
+                };
+                let (body, shortcut) = (along(&branches.body)?, along(&branches.shortcut)?);
+                if body != shortcut {
+                    let what = format!("the body gives {body}, the shortcut {shortcut}");
+                    return Err(Error::shape("residual", what));
                 }
-                shape
+                body
             }
         })
+    }
+
+    /// Shows `see` every layer, those of the branches included, with the extents of its input.
+    ///
+    /// # Errors
+    /// Those of [`output`](Layer::output).
+    pub fn visit(&self, input: &Shape, see: &mut dyn FnMut(&Layer, &Shape)) -> Result<Shape> {
+        see(self, input);
+        if let Layer::Residual(branches) = self {
+            for branch in [&branches.body, &branches.shortcut] {
+                let start = input.clone();
+                branch
+                    .iter()
+                    .try_fold(start, |x, layer| layer.visit(&x, see))?;
+            }
+        }
+        self.output(input)
     }
 
     /// Whether two test passes over it can differ.
@@ -358,52 +424,67 @@ impl Layer {
 
     /// Multiply-adds of one sample: convolutions and fully connected layers, as papers count them.
     pub fn macs(&self, input: &Shape) -> Result<u64> {
-        Ok(match self {
-            Layer::Conv2d(conv) => {
-                let [_, r, s, c] = conv.filter;
-                (self.output(input)?.len() * r * s * c) as u64
-            }
-            Layer::Linear(linear) => (linear.inputs * linear.outputs) as u64,
-            Layer::Residual(branches) => {
-                macs(&branches.body, input)? + macs(&branches.shortcut, input)?
-            }
-            _ => 0,
-        })
+        let mut total = 0;
+        self.visit(input, &mut |layer, input| {
+            total += match layer {
+                Layer::Conv2d(conv) => {
+                    let [_, r, s, c] = conv.filter;
+                    layer.output(input).map_or(0, |y| y.len() * r * s * c) as u64
+                }
+                Layer::Linear(linear) => (linear.inputs * linear.outputs) as u64,
+                _ => 0,
+            };
+        })?;
+        Ok(total)
     }
 }
 
-/// The layer in a word: `conv3x3/2`, `bn+relu`, `max2`, …
+/// The layer in a word: `conv3x3/2`, `bn+relu`, `max2`, `[conv3x3 conv3x3 + id]`, …
 impl fmt::Display for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Layer::Conv2d(conv) => {
                 write!(f, "conv{}x{}", conv.filter[1], conv.filter[2])?;
-                match conv.op.stride {
-                    [1, 1] => Ok(()),
-                    [stride, _] => write!(f, "/{stride}"),
-                }
+                step(f, conv.op.stride[0], 1)
             }
             Layer::BatchNorm(norm) => f.write_str(if norm.relu { "bn+relu" } else { "bn" }),
             Layer::Relu => f.write_str("relu"),
-            Layer::Pool(pool) => match pool.kind {
-                PoolKind::Max => write!(f, "max{}", pool.size),
-                PoolKind::Average => write!(f, "avg{}", pool.size),
-            },
+            Layer::Pool(pool) => {
+                let kind = if pool.kind == PoolKind::Max {
+                    "max"
+                } else {
+                    "avg"
+                };
+                write!(f, "{kind}{}", pool.size)?;
+                step(f, pool.stride, pool.size)
+            }
             Layer::Gap => f.write_str("gap"),
             Layer::Linear(_) => f.write_str("fc"),
             Layer::Shuffle(_) => f.write_str("shuffle"),
-            Layer::Residual(_) => f.write_str("residual"),
+            Layer::Residual(branches) => {
+                write!(f, "[{}", words(&branches.body))?;
+                match branches.shortcut.is_empty() {
+                    true => f.write_str(" + id]"),
+                    false => write!(f, " + {}]", words(&branches.shortcut)),
+                }
+            }
         }
     }
 }
 
-/// Multiply-adds of layers one after the other.
-fn macs(layers: &[Layer], input: &Shape) -> Result<u64> {
-    let mut shape = input.clone();
-    let mut total = 0;
-    for layer in layers {
-        total += layer.macs(&shape)?;
-        shape = layer.output(&shape)?;
+/// The stride, where it is not the usual one.
+fn step(f: &mut fmt::Formatter<'_>, stride: usize, usual: usize) -> fmt::Result {
+    match stride == usual {
+        true => Ok(()),
+        false => write!(f, "/{stride}"),
     }
-    Ok(total)
+}
+
+/// The layers of a branch but for its normalisations, which follow every convolution.
+fn words(branch: &[Layer]) -> String {
+    let named = branch
+        .iter()
+        .filter(|l| !matches!(l, Layer::BatchNorm(_) | Layer::Relu));
+    let words: Vec<String> = named.map(Layer::to_string).collect();
+    words.join(" ")
 }

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::models::{Architecture, Network, ShuffleSetting, TreatedPool, Treatment};
-use crate::nn::Scope;
+use crate::nn::{Layer, Scope};
 use crate::ops::spatial_shuffle::Mode;
 use crate::{Error, Result};
 
@@ -115,12 +115,20 @@ named!(
 /// The cut that treats nothing: the baseline.
 pub const BASELINE: u32 = 99;
 
+/// The baseline's other name, from the networks whose layers have three digits.
+const BASELINE_OF_DEEP: u32 = 999;
+
+/// Whether a cut is a name of the baseline: 99 or 999.
+pub fn is_baseline(cut: u32) -> bool {
+    [BASELINE, BASELINE_OF_DEEP].contains(&cut)
+}
+
 /// Which spatial information is removed from a network, where and when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// How.
     pub remove: Removal,
-    /// First treated layer; [`BASELINE`] treats none.
+    /// First treated layer; [`BASELINE`] (or 999) treats none.
     pub cut: u32,
     /// Last treated layer of a [`Layers::Band`].
     pub last: Option<u32>,
@@ -169,9 +177,10 @@ impl Plan {
     pub fn apply(&self, architecture: &Architecture) -> Result<Network> {
         let mut architecture = architecture.clone();
         architecture.treated_pool = self.pool.unwrap_or(architecture.treated_pool);
-        architecture.conv_bias = self
-            .conv_bias
-            .unwrap_or(architecture.conv_bias || self.remove == Removal::GapFc);
+        architecture.conv_bias = self.conv_bias.unwrap_or(match self.remove {
+            Removal::GapFc => architecture.conv_bias || architecture.gap_fc_bias,
+            _ => architecture.conv_bias,
+        });
         let treated = self.treated(&architecture)?;
         let treatment = self.treatment();
         let treatments: Vec<Treatment> = treated
@@ -183,7 +192,8 @@ impl Plan {
         Ok(network)
     }
 
-    /// Share of the units that are treated.
+    /// Share of the units that are treated: of VGG16's 13 convolutions, of ResNet50's stem and 16
+    /// blocks.
     pub fn replaced_share(&self, architecture: &Architecture) -> Result<f64> {
         let treated = self.treated(architecture)?;
         Ok(treated.iter().filter(|&&t| t).count() as f64 / treated.len() as f64)
@@ -213,13 +223,14 @@ impl Plan {
     }
 
     fn treated(&self, architecture: &Architecture) -> Result<Vec<bool>> {
-        let indices = architecture.indices();
-        if self.remove == Removal::None || self.cut == BASELINE {
-            return Ok(vec![false; indices.len()]);
+        let units = &architecture.units;
+        if self.remove == Removal::None || is_baseline(self.cut) {
+            return Ok(vec![false; units.len()]);
         }
         let place = |name: &str, index: u32| {
-            indices.iter().position(|&i| i == index).ok_or_else(|| {
-                let known: Vec<String> = indices.iter().map(u32::to_string).collect();
+            let found = units.iter().position(|u| u.index == index && !u.fixed);
+            found.ok_or_else(|| {
+                let known: Vec<String> = architecture.cuts().iter().map(u32::to_string).collect();
                 let why = format!(
                     "{} has the layers {}, and {BASELINE} for none",
                     architecture.name,
@@ -237,7 +248,7 @@ impl Plan {
             ));
         }
         let last = match self.layers {
-            Layers::From => indices.len() - 1,
+            Layers::From => units.len() - 1,
             Layers::Only => first,
             Layers::Band => match self.last {
                 Some(last) => place("last", last)?,
@@ -252,39 +263,40 @@ impl Plan {
         };
         if last < first {
             let why = format!("the band would end before it begins, at {}", self.cut);
-            return Err(Error::setting("last", indices[last], why));
+            return Err(Error::setting("last", units[last].index, why));
         }
-        if self.remove == Removal::Truncate && last + 1 < indices.len() {
+        if self.remove == Removal::Truncate && last + 1 < units.len() {
             return Err(Error::setting(
                 "layers",
                 self.layers,
                 "truncation leaves out every layer from the cut on (use --layers from)",
             ));
         }
-        Ok((0..indices.len())
+        Ok((0..units.len())
             .map(|i| (first..=last).contains(&i))
             .collect())
     }
 
     /// A tile must divide every map it is used on; said before training rather than at the first batch.
     fn check_tiles(&self, network: &Network) -> Result<()> {
-        for (stage, row) in network.stages.iter().zip(network.summary()?.rows) {
-            let Treatment::Shuffle(setting) = stage.treatment else {
-                continue;
+        let mut refused = None;
+        network.visit(|stage, layer, input| {
+            let (Layer::Shuffle(shuffle), [h, w, _]) = (layer, input.dims()) else {
+                return;
             };
-            for mode in [setting.train, setting.test].into_iter().flatten() {
-                if let (Mode::Local(tile), [h, w, _]) = (mode, row.input.dims())
+            for mode in [shuffle.train, shuffle.test].into_iter().flatten() {
+                if let Mode::Local(tile) = mode
                     && (h % tile != 0 || w % tile != 0)
                 {
                     let why = format!(
                         "tiles of {tile}×{tile} do not divide the {h}×{w} map at layer {}",
-                        row.name
+                        stage.name
                     );
-                    return Err(Error::setting("mode", mode, why));
+                    refused.get_or_insert(Error::setting("mode", mode, why));
                 }
             }
-        }
-        Ok(())
+        })?;
+        refused.map_or(Ok(()), Err)
     }
 }
 
