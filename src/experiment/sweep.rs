@@ -17,7 +17,7 @@ use super::table::{Curve, Finished};
 use super::{VERSION, report};
 use crate::data;
 use crate::models::Architecture;
-use crate::spatial::BASELINE;
+use crate::spatial::{BASELINE, is_baseline};
 use crate::train::{Observer, write_atomically};
 use crate::{Error, Result};
 
@@ -121,7 +121,8 @@ impl Grid {
 
     fn cuts_for(&self, data: &str) -> Result<Vec<u32>> {
         if !self.cuts.is_empty() {
-            return Ok(self.cuts.clone());
+            let one_name = |&cut: &u32| if is_baseline(cut) { BASELINE } else { cut };
+            return Ok(self.cuts.iter().map(one_name).collect());
         }
         let settings = Settings {
             data: Some(data.to_owned()),
@@ -132,7 +133,7 @@ impl Grid {
         let model = settings.model.unwrap_or_default();
         let width = settings.width.unwrap_or(1.0);
         let architecture = Architecture::by_name(&model, image, classes, width)?;
-        let mut cuts = architecture.indices();
+        let mut cuts = architecture.cuts();
         cuts.push(BASELINE);
         cuts.reverse();
         Ok(cuts)
