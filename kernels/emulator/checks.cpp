@@ -222,6 +222,11 @@ void deallocate(void* memory) {
     regions().erase(found);
 }
 
+void mark_initialised(void* memory) {
+    auto found = regions().find(static_cast<char*>(memory));
+    if (found != regions().end()) found->second->initialised = true;
+}
+
 void reset_region(void* memory) {
     Region& region = *regions()[static_cast<char*>(memory)];
     std::memset(region.start, 0xFF, region.bytes);

@@ -387,6 +387,12 @@ extern "C" void* whatwhere_emulator_allocate(size_t bytes, int initialised) {
     return allocate(bytes, Kind::global, initialised != 0, label);
 }
 
+// The host writes this buffer, so kernels may read it.
+extern "C" void whatwhere_emulator_mark_written(void* memory) {
+    std::lock_guard<std::mutex> lock(one_launch);
+    mark_initialised(memory);
+}
+
 extern "C" void whatwhere_emulator_free(void* memory) {
     std::lock_guard<std::mutex> lock(one_launch);
     deallocate(memory);

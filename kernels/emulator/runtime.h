@@ -87,6 +87,8 @@ enum class Kind { global, shared };
 // (all bits one). A margin on both sides belongs to it, so that an index just outside is named.
 void* allocate(size_t bytes, Kind kind, bool initialised, const std::string& label);
 void deallocate(void* memory);
+// From now on every byte counts as written before the launch.
+void mark_initialised(void* memory);
 // Shared memory at the start of a block: NaN everywhere, nothing written yet.
 void reset_region(void* memory);
 // Where the fibers' stacks are: private to their threads, never checked.

@@ -26,7 +26,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ops::{Operation, Saved};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tensor, update_on_host};
 use crate::{Error, Result, cpu, with_real};
 
 /// A tensor, and where it stands on a tape. Cheap to clone.
@@ -299,9 +299,13 @@ fn accumulate(sum: &mut Option<Tensor>, part: Tensor) -> Result<()> {
         return Ok(());
     };
     let mut total = old.into_unique()?;
-    with_real!(part.dtype(), "gradient sum", T => {
-        cpu::add::accumulate::<T>(total.data_mut()?, part.data()?)
-    });
+    const NAME: &str = "gradient sum";
+    update_on_host(NAME, [&mut total], [&part], |[total], [part]| {
+        with_real!(part.dtype(), NAME, T => {
+            cpu::add::accumulate::<T>(total.data_mut()?, part.data()?)
+        });
+        Ok(())
+    })?;
     *sum = Some(total);
     Ok(())
 }
@@ -309,7 +313,10 @@ fn accumulate(sum: &mut Option<Tensor>, part: Tensor) -> Result<()> {
 /// Whether every element of a floating tensor is finite (integers always are).
 pub fn is_finite(tensor: &Tensor) -> Result<bool> {
     Ok(match tensor.dtype() {
-        DType::F32 => tensor.data::<f32>()?.iter().all(|v| v.is_finite()),
+        DType::F32 => {
+            let host = tensor.on_host()?;
+            host.data::<f32>()?.iter().all(|v| v.is_finite())
+        }
         DType::I32 | DType::U8 => true,
         _ => tensor.to_f64_vec()?.iter().all(|v| v.is_finite()),
     })

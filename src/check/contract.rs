@@ -4,7 +4,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::{Finding, Method, Run, Subject, Verdict, direction, index_of};
 use crate::ops::shapes;
-use crate::tensor::{DType, Shape, Tensor};
+use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
 /// Shapes first; the rest only where these are right.
@@ -32,7 +32,7 @@ pub(super) fn check(subject: &Subject) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn finding(method: Method, subject: &str, verdict: Verdict) -> Finding {
+pub(super) fn finding(method: Method, subject: &str, verdict: Verdict) -> Finding {
     Finding {
         method,
         subject: subject.to_owned(),
@@ -41,11 +41,15 @@ fn finding(method: Method, subject: &str, verdict: Verdict) -> Finding {
 }
 
 /// These checks are exact: a fault in words, or none.
-fn verdict(fault: Option<String>) -> Verdict {
+pub(super) fn verdict(fault: Option<String>) -> Verdict {
     fault.map_or(Verdict::Pass(0.0), Verdict::Mismatch)
 }
 
-fn wrong_shape(subject: &Subject, inputs: &[Tensor], run: &Run) -> Result<Option<String>> {
+pub(super) fn wrong_shape(
+    subject: &Subject,
+    inputs: &[Tensor],
+    run: &Run,
+) -> Result<Option<String>> {
     let inputs: Vec<&Tensor> = inputs.iter().collect();
     let promised = subject.op().output_shape(&shapes(&inputs))?;
     if run.value.shape() != &promised {
@@ -74,7 +78,7 @@ fn wrong_shape(subject: &Subject, inputs: &[Tensor], run: &Run) -> Result<Option
 }
 
 /// The first element that is NaN, as new memory is.
-fn unwritten(run: &Run) -> Result<Option<String>> {
+pub(super) fn unwritten(run: &Run) -> Result<Option<String>> {
     for (name, tensor) in run.parts() {
         let bad = tensor.to_f64_vec()?.iter().position(|v| v.is_nan());
         if let Some(flat) = bad {
@@ -94,12 +98,12 @@ fn varying(
 ) -> Result<Option<String>> {
     let wanted = subject.wanted();
     let again = |wanted: &[bool]| subject.run(inputs, cotangent, wanted);
-    if let Some(what) = run.first_difference(&again(&wanted)?) {
+    if let Some(what) = run.first_difference(&again(&wanted)?)? {
         return Ok(Some(format!("{what} differs between two runs")));
     }
     for threads in 1..=3 {
         let other = pool(threads)?.install(|| again(&wanted))?;
-        if let Some(what) = run.first_difference(&other) {
+        if let Some(what) = run.first_difference(&other)? {
             return Ok(Some(format!("{what} differs on {threads} threads")));
         }
     }
@@ -107,8 +111,12 @@ fn varying(
         let mut alone = vec![false; wanted.len()];
         alone[input] = true;
         let other = again(&alone)?;
-        let of = |run: &Run| run.gradients[input].as_ref().map(|g| g.as_bytes().to_vec());
-        if of(&other) != of(run) {
+        let of = |run: &Run| {
+            let bytes = |g: &Tensor| Ok(g.on_host()?.as_bytes()?.to_vec());
+            run.gradients[input].as_ref().map(bytes).transpose()
+        };
+        let (alone, together): (Result<_>, Result<_>) = (of(&other), of(run));
+        if alone? != together? {
             let what = format!("the gradient of input {input} differs when wanted alone");
             return Ok(Some(what));
         }
@@ -123,7 +131,7 @@ fn pool(threads: usize) -> Result<ThreadPool> {
 
 impl Run {
     /// Everything that was computed, with names.
-    fn parts(&self) -> Vec<(String, &Tensor)> {
+    pub(super) fn parts(&self) -> Vec<(String, &Tensor)> {
         let mut parts = vec![("value".to_owned(), &self.value)];
         let aux = self.aux.iter().enumerate();
         parts.extend(aux.map(|(i, t)| (format!("side result {i}"), t)));
@@ -132,16 +140,17 @@ impl Run {
         parts
     }
 
-    fn first_difference(&self, other: &Run) -> Option<String> {
-        fn content(t: &Tensor) -> (&Shape, &[u8]) {
-            (t.shape(), t.as_bytes())
-        }
+    pub(super) fn first_difference(&self, other: &Run) -> Result<Option<String>> {
         let (a, b) = (self.parts(), other.parts());
         if a.len() != b.len() {
-            return Some("the number of results".into());
+            return Ok(Some("the number of results".into()));
         }
-        let pairs = a.into_iter().zip(b);
-        let mut different = pairs.filter(|((_, a), (_, b))| content(a) != content(b));
-        different.next().map(|((name, _), _)| name)
+        for ((name, a), (_, b)) in a.into_iter().zip(b) {
+            let (x, y) = (a.on_host()?, b.on_host()?);
+            if a.shape() != b.shape() || x.as_bytes()? != y.as_bytes()? {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
 }

@@ -9,11 +9,14 @@
 //! * the adjoint identity ⟨A x, v⟩ = ⟨x, Aᵀ v⟩ for linear operations, which needs no step size;
 //! * f32 against f64.
 //!
+//! [`on_device`] compares a case on any device, in any dtype, with the CPU in f64.
+//!
 //! Cotangents and directions are random with no element near zero, since a plain sum is blind to a
 //! wrong permutation. Bounds come from the error model γ_K = K·u/(1 − K·u), u the unit roundoff and
 //! K the number of elements involved, which no reduction exceeds, and a few for what is done to each.
 
 mod contract;
+mod device;
 mod gradient;
 mod poison;
 mod precision;
@@ -34,6 +37,10 @@ const DRAWS: u32 = 5;
 /// Roundings on an element's way besides those of reductions: products, quotients, exponentials.
 const ROUNDINGS: usize = 16;
 
+/// How often a half-precision number is rounded on its way through an operation and its vjp: a saved
+/// result, a result.
+const STORES: f64 = 2.0;
+
 /// What a check compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -49,6 +56,8 @@ pub enum Method {
     AdjointIdentity,
     /// f32 against f64.
     Precision,
+    /// Another device, another dtype, against f64 on the CPU.
+    Device,
 }
 
 /// The outcome of one check.
@@ -143,14 +152,36 @@ pub fn case(case: &Case, linear: bool, seed: u64) -> Result<Report> {
         if linear {
             findings.extend(gradient::adjoint_identity(&subject)?);
         }
-        findings.extend(precision::check(&subject)?);
+        findings.extend(precision::check(&subject, Target::CPU_F32)?);
     }
-    Ok(Report {
-        op: case.op.name(),
-        label: case.label.clone(),
-        seed,
-        findings,
-    })
+    Ok(subject.report(findings))
+}
+
+/// Checks a case on `device` in `dtype` (f32, f16 or bf16): results are there and of their shapes,
+/// written everywhere, the same bits twice, and within the error bound of f64 on the CPU.
+///
+/// # Errors
+/// As [`case`]; [`Error::Device`] where the device is not there.
+pub fn on_device(case: &Case, device: Device, dtype: DType, seed: u64) -> Result<Report> {
+    device.check()?;
+    let _poisoned = Poisoned::new();
+    let subject = Subject { case, seed };
+    let findings = device::check(&subject, Target { device, dtype })?;
+    Ok(subject.report(findings))
+}
+
+/// Where, and in which numbers, a case is compared with f64 on the CPU.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    device: Device,
+    dtype: DType,
+}
+
+impl Target {
+    const CPU_F32: Target = Target {
+        device: Device::Cpu,
+        dtype: DType::F32,
+    };
 }
 
 /// A case and the seed of its numbers.
@@ -169,6 +200,15 @@ struct Run {
 impl Subject<'_> {
     fn op(&self) -> &dyn Operation {
         &*self.case.op
+    }
+
+    fn report(&self, findings: Vec<Finding>) -> Report {
+        Report {
+            op: self.case.op.name(),
+            label: self.case.label.clone(),
+            seed: self.seed,
+            findings,
+        }
     }
 
     /// Random numbers of this case; different `draw`s share none.
@@ -214,10 +254,17 @@ impl Subject<'_> {
         })
     }
 
-    /// γ_K for K the number of all elements of inputs and output, and [`ROUNDINGS`].
+    /// γ_K for K the number of all elements of inputs and output, and [`ROUNDINGS`]. In half precision
+    /// numbers are added up in f32, and rounded to it where they are stored: [`STORES`] times.
     fn gamma(&self, output: &Shape, dtype: DType) -> f64 {
         let inputs: usize = self.case.inputs.iter().map(|i| i.shape().len()).sum();
-        let roundoffs = (inputs + output.len() + ROUNDINGS) as f64 * dtype.unit_roundoff();
+        let sum = (inputs + output.len() + ROUNDINGS) as f64;
+        let roundoffs = match dtype {
+            DType::F16 | DType::BF16 => {
+                sum * DType::F32.unit_roundoff() + STORES * dtype.unit_roundoff()
+            }
+            _ => sum * dtype.unit_roundoff(),
+        };
         roundoffs / (1.0 - roundoffs)
     }
 }

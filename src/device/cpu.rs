@@ -16,15 +16,15 @@ use crate::{Error, Result};
 const ALIGNMENT: usize = 64;
 
 /// A block of initialised host memory; goes back to the pool when dropped.
-pub struct Buffer {
+pub(crate) struct Block {
     start: NonNull<u8>,
     capacity: usize,
 }
 
-// SAFETY: a `Buffer` owns its memory exclusively; shared access goes through `&`.
-unsafe impl Send for Buffer {}
-// SAFETY: as above; `&Buffer` only reads.
-unsafe impl Sync for Buffer {}
+// SAFETY: a `Block` owns its memory exclusively; shared access goes through `&`.
+unsafe impl Send for Block {}
+// SAFETY: as above; `&Block` only reads.
+unsafe impl Sync for Block {}
 
 /// Bytes the allocator handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,21 +74,20 @@ pub fn poison_new_buffers(on: bool) {
     POISON.store(on, Ordering::Relaxed);
 }
 
-impl Buffer {
+impl Block {
     /// At least `bytes` bytes, 64-byte aligned; contents unspecified (but initialised).
     pub(crate) fn new(bytes: usize) -> Result<Self> {
         let wanted = bytes.max(1).next_multiple_of(ALIGNMENT);
         let reused = pool().take(wanted);
-        let buffer = match reused {
-            Some(buffer) => buffer,
+        let mut block = match reused {
+            Some(block) => block,
             None => Self::from_system(wanted)?,
         };
         if POISON.load(Ordering::Relaxed) {
-            let mut buffer = buffer;
-            buffer.bytes_mut().fill(0xFF);
-            return Ok(buffer);
+            // SAFETY: the block has that many bytes, and nobody else knows it.
+            unsafe { block.as_mut_ptr().write_bytes(0xFF, block.capacity) };
         }
-        Ok(buffer)
+        Ok(block)
     }
 
     fn from_system(capacity: usize) -> Result<Self> {
@@ -107,7 +106,7 @@ impl Buffer {
         let mut pool = pool();
         pool.report.reserved += capacity;
         pool.count_in(capacity);
-        Ok(Buffer { start, capacity })
+        Ok(Block { start, capacity })
     }
 
     pub(crate) fn as_ptr(&self) -> *const u8 {
@@ -117,19 +116,9 @@ impl Buffer {
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
         self.start.as_ptr()
     }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: `capacity` initialised bytes start there.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.capacity) }
-    }
-
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `bytes`, and `&mut self` is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.capacity) }
-    }
 }
 
-impl Drop for Buffer {
+impl Drop for Block {
     fn drop(&mut self) {
         let mut pool = pool();
         pool.report.live -= self.capacity;
@@ -139,14 +128,14 @@ impl Drop for Buffer {
 }
 
 impl Pool {
-    fn take(&mut self, wanted: usize) -> Option<Buffer> {
+    fn take(&mut self, wanted: usize) -> Option<Block> {
         let (&capacity, blocks) = self
             .free
             .range_mut(wanted..=2 * wanted)
             .find(|(_, blocks)| !blocks.is_empty())?;
         let start = NonNull::new(blocks.pop()? as *mut u8)?;
         self.count_in(capacity);
-        Some(Buffer { start, capacity })
+        Some(Block { start, capacity })
     }
 
     fn count_in(&mut self, capacity: usize) {

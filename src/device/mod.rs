@@ -1,22 +1,36 @@
 //! Devices: where tensors live and operations run. Chosen at run time.
+//!
+//! Three kinds. The CPU runs the functions of [`crate::cpu`]. A GPU and the emulator run *kernels*:
+//! the launches that [`crate::kernels`] plans, the same for both. Each file here is one device:
+//! its memory, its launches, what it can do.
 
+mod buffer;
 mod cpu;
+mod cuda;
+mod emulator;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Mutex;
 
-pub use cpu::{
-    Buffer, MemoryReport, memory_report, poison_new_buffers, release_cached, reset_high_water,
-};
+pub(crate) use buffer::Buffer;
+pub use cpu::{MemoryReport, memory_report, poison_new_buffers, release_cached, reset_high_water};
+pub use emulator::{emulator_schedule, set_emulator_schedule};
 
+use crate::kernels::Launch;
 use crate::{Error, Result};
 
 /// Where a tensor lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Device {
     /// The host's processor, all threads of the current rayon pool.
     #[default]
     Cpu,
+    /// Kernels on the host, slowly and under watch: docs/emulator.md.
+    Emulator,
+    /// The GPU of this index, as the driver counts them.
+    Cuda(u32),
 }
 
 impl Device {
@@ -25,16 +39,97 @@ impl Device {
         Device::Cpu
     }
 
-    /// The best device of this machine: a GPU where one can be used, else the CPU.
+    /// The best device of this machine: the first GPU if it can be used, else the CPU.
     pub fn auto() -> Self {
-        Device::Cpu
+        match Device::Cuda(0).check() {
+            Ok(()) => Device::Cuda(0),
+            Err(_) => Device::Cpu,
+        }
     }
 
-    /// Memory for `bytes` bytes, initialised but with unspecified contents.
-    pub(crate) fn allocate(self, bytes: usize) -> Result<Buffer> {
+    /// Whether this device can be used here, now.
+    ///
+    /// # Errors
+    /// [`Error::Device`] says what is missing and what to do.
+    pub fn check(self) -> Result<()> {
         match self {
-            Device::Cpu => Buffer::new(bytes),
+            Device::Cpu => Ok(()),
+            Device::Emulator => emulator::check(),
+            Device::Cuda(index) => cuda::check(index),
         }
+    }
+
+    /// Runs a planned launch, after everything launched here before. A GPU runs it later, in that
+    /// order; [`Device::synchronize`] waits.
+    ///
+    /// The launch must come from a planner that was given the sizes of the buffers its pointers lead
+    /// to, and these must be on this device.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] names the kernel, its launch and what went wrong.
+    pub(crate) fn launch(self, launch: &Launch) -> Result<()> {
+        match self {
+            Device::Cpu => Err(Error::Kernel {
+                launch: launch.to_string(),
+                what: "the CPU runs no kernels".into(),
+            }),
+            Device::Emulator => emulator::launch(launch),
+            Device::Cuda(index) => cuda::launch(index, launch),
+        }
+    }
+
+    /// Runs launches one after the other.
+    pub(crate) fn launch_all(self, launches: &[Launch]) -> Result<()> {
+        launches.iter().try_for_each(|l| self.launch(l))
+    }
+
+    /// Most shared memory a block can have, in bytes; 0 on the CPU.
+    pub fn shared_limit(self) -> Result<u32> {
+        match self {
+            Device::Cpu => Ok(0),
+            Device::Emulator => Ok(crate::kernels::emulator::SHARED_LIMIT),
+            Device::Cuda(index) => cuda::shared_limit(index),
+        }
+    }
+
+    /// The instruction set: 90 for sm_90. The emulator has all that kernels use and calls itself 90;
+    /// the CPU is 0.
+    pub fn capability(self) -> Result<u32> {
+        match self {
+            Device::Cpu => Ok(0),
+            Device::Emulator => Ok(90),
+            Device::Cuda(index) => cuda::capability(index),
+        }
+    }
+
+    /// Waits until everything launched has ended.
+    ///
+    /// # Errors
+    /// What a kernel did wrong since the last call, where the device finds out late.
+    pub fn synchronize(self) -> Result<()> {
+        match self {
+            Device::Cpu | Device::Emulator => Ok(()),
+            Device::Cuda(index) => cuda::synchronize(index),
+        }
+    }
+
+    /// Memory for `bytes` bytes with unspecified contents; NaN in the emulator, and known there to be
+    /// unwritten.
+    pub(crate) fn allocate(self, bytes: usize) -> Result<Buffer> {
+        Ok(match self {
+            Device::Cpu => Buffer::Cpu(cpu::Block::new(bytes)?),
+            Device::Emulator => Buffer::Emulator(emulator::allocate(bytes)?),
+            Device::Cuda(index) => Buffer::Cuda(cuda::Block::new(index, bytes)?),
+        })
+    }
+}
+
+/// Says, once for each operation and device, that the operation's work is done by the CPU, and why.
+pub(crate) fn note_fallback(op: &'static str, device: Device, why: &dyn fmt::Display) {
+    static NOTED: Mutex<BTreeSet<(&str, Device)>> = Mutex::new(BTreeSet::new());
+    let mut noted = NOTED.lock().unwrap_or_else(|e| e.into_inner());
+    if noted.insert((op, device)) {
+        tracing::warn!("{op} on {device}: copied to the CPU and back, slowly ({why})");
     }
 }
 
@@ -42,26 +137,68 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Device::Cpu => f.write_str("cpu"),
+            Device::Emulator => f.write_str("emulator"),
+            Device::Cuda(index) => write!(f, "cuda:{index}"),
         }
     }
 }
 
-/// `auto`, `cpu`, `cuda:N`.
+/// `auto`, `cpu`, `emulator`, `cuda`, `cuda:N`. Whether the device is there is [`Device::check`]'s to say.
 impl FromStr for Device {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let unavailable = |why: &str| Error::Device {
-            device: name.to_owned(),
-            why: why.to_owned(),
-        };
-        match name {
-            "auto" => Ok(Device::auto()),
-            "cpu" => Ok(Device::Cpu),
-            _ if name == "cuda" || name.starts_with("cuda:") => Err(unavailable(
-                "this build runs on the CPU only; use --device cpu or auto",
+        let index = name.strip_prefix("cuda:").map(str::parse);
+        match (name, index) {
+            ("auto", _) => Ok(Device::auto()),
+            ("cpu", _) => Ok(Device::Cpu),
+            ("emulator", _) => Ok(Device::Emulator),
+            ("cuda", _) => Ok(Device::Cuda(0)),
+            (_, Some(Ok(index))) => Ok(Device::Cuda(index)),
+            _ => Err(Error::setting(
+                "device",
+                name,
+                "known devices are auto, cpu, emulator, cuda and cuda:N with N = 0, 1, …",
             )),
-            _ => Err(unavailable("known devices are auto, cpu and cuda:N")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for device in [
+            Device::Cpu,
+            Device::Emulator,
+            Device::Cuda(0),
+            Device::Cuda(17),
+        ] {
+            assert_eq!(device.to_string().parse::<Device>().unwrap(), device);
+        }
+        assert_eq!("cuda".parse::<Device>().unwrap(), Device::Cuda(0));
+        assert!("auto".parse::<Device>().unwrap().check().is_ok());
+        for name in [
+            "",
+            "tpu",
+            "cuda:",
+            "cuda:-1",
+            "cuda:x",
+            "cuda:4294967296",
+            "CPU",
+        ] {
+            let said = name.parse::<Device>().unwrap_err().to_string();
+            assert!(said.contains("device") && said.contains(name), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_cpu_runs_no_kernels() {
+        let launch = Launch::new("relu_f32", [1, 1, 1], 32);
+        let said = Device::Cpu.launch(&launch).unwrap_err().to_string();
+        assert!(said.contains("relu_f32<<<(1, 1, 1)"), "{said}");
+        assert_eq!(Device::Cpu.shared_limit().unwrap(), 0);
     }
 }

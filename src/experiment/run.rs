@@ -84,7 +84,9 @@ impl Run {
         settings.recipe()?.schedule(1)?;
         settings.augmentation()?;
         dtype(&settings)?;
-        need("device", &settings.device)?.parse::<Device>()?;
+        need("device", &settings.device)?
+            .parse::<Device>()?
+            .check()?;
         let name = need("data", &settings.data)?;
         let (image, classes) = data::describe(&name, &settings.open_options(None))?;
         let width = need("width", &settings.width)?;

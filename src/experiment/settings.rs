@@ -118,7 +118,7 @@ settings! {
     augment: String,
     /// Seed of everything random
     seed: u64,
-    /// Device: auto, cpu, cuda:N
+    /// Device: auto, cpu, cuda:N, emulator (kernels without a GPU, slowly)
     device: String,
     /// Numbers: f32, f64
     dtype: String,

@@ -7,6 +7,7 @@
 #[cfg(emulator)]
 use std::ffi::{c_char, c_int, c_void};
 use std::marker::PhantomData;
+use std::str::FromStr;
 
 use super::{Address, Launch};
 use crate::tensor::Element;
@@ -88,6 +89,42 @@ impl Schedule {
     }
 }
 
+/// `fast`, or an order (`forward`, `reverse`, `random`, `random:SEED`) and, after a comma, when copies
+/// happen (`early`, `late`): checked schedules, early without the comma.
+impl FromStr for Schedule {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let unknown = || {
+            let why = "known schedules: fast, or forward, reverse, random, random:SEED (below 2^28), \
+                       each alone or with ,early or ,late";
+            Error::setting("emulator schedule", name, why)
+        };
+        if name == "fast" {
+            return Ok(Schedule::FAST);
+        }
+        let (order, copies) = name.split_once(',').unwrap_or((name, "early"));
+        let seed = order.strip_prefix("random:").map(str::parse);
+        let order = match (order, seed) {
+            ("forward", _) => Order::Forward,
+            ("reverse", _) => Order::Reverse,
+            ("random", _) => Order::Random { seed: 1 },
+            (_, Some(Ok(seed))) if seed < 1 << 28 => Order::Random { seed },
+            _ => return Err(unknown()),
+        };
+        let late_copies = match copies {
+            "early" => false,
+            "late" => true,
+            _ => return Err(unknown()),
+        };
+        Ok(Schedule {
+            order,
+            late_copies,
+            checked: true,
+        })
+    }
+}
+
 #[cfg(emulator)]
 unsafe extern "C" {
     fn whatwhere_emulate(
@@ -101,6 +138,7 @@ unsafe extern "C" {
         error_bytes: usize,
     ) -> c_int;
     fn whatwhere_emulator_allocate(bytes: usize, initialised: c_int) -> *mut c_void;
+    fn whatwhere_emulator_mark_written(memory: *mut c_void);
     fn whatwhere_emulator_free(memory: *mut c_void);
 }
 
@@ -110,6 +148,11 @@ pub struct Memory<T: Element> {
     length: usize,
     owns: PhantomData<T>,
 }
+
+// SAFETY: a `Memory` owns its buffer exclusively; the host shares it through `&` only.
+unsafe impl<T: Element> Send for Memory<T> {}
+// SAFETY: as above; `&Memory` only reads.
+unsafe impl<T: Element> Sync for Memory<T> {}
 
 impl<T: Element> Memory<T> {
     /// Room for `length` elements; a kernel that reads one before it was written is stopped.
@@ -131,8 +174,24 @@ impl<T: Element> Memory<T> {
 
     /// The elements as they are now.
     pub fn to_vec(&self) -> Vec<T> {
+        self.as_slice().to_vec()
+    }
+
+    /// The elements as they are now, in place.
+    pub fn as_slice(&self) -> &[T] {
         // SAFETY: the buffer holds `length` elements, initialised when it was allocated.
-        unsafe { std::slice::from_raw_parts(self.start, self.length) }.to_vec()
+        unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
+
+    /// The elements, for the host to write: all of them count as written from now on.
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        #[cfg(emulator)]
+        // SAFETY: `start` came from the emulator.
+        unsafe {
+            whatwhere_emulator_mark_written(self.start.cast())
+        };
+        // SAFETY: as in `as_slice`, and `&mut self` is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.length) }
     }
 
     /// Where it is, as an argument of a launch; valid while `self` lives.
@@ -233,8 +292,7 @@ pub unsafe fn run(_: &Launch, _: Schedule) -> Result<()> {
     Err(not_built())
 }
 
-#[cfg(not(emulator))]
-fn not_built() -> Error {
+pub(crate) fn not_built() -> Error {
     unavailable("this build has none: it needs the feature `emulator` and a C++ compiler".into())
 }
 
@@ -242,6 +300,29 @@ fn unavailable(why: String) -> Error {
     Error::Device {
         device: "emulator".into(),
         why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_have_names() {
+        let orders = ["forward", "reverse", "random"];
+        let names = orders.map(|order| [order.to_owned(), format!("{order},late")]);
+        let named = names
+            .as_flattened()
+            .iter()
+            .map(|name| name.parse::<Schedule>().unwrap());
+        assert!(named.eq(Schedule::all()));
+        assert_eq!("fast".parse::<Schedule>().unwrap(), Schedule::FAST);
+        let seeded: Schedule = "random:77,early".parse().unwrap();
+        assert_eq!(seeded.order, Order::Random { seed: 77 });
+        for name in ["", "quick", "random:", "random:268435456", "forward,soon"] {
+            let said = name.parse::<Schedule>().unwrap_err().to_string();
+            assert!(said.contains("known schedules"), "{said}");
+        }
     }
 }
 

@@ -242,7 +242,8 @@ impl Network {
             let what = format!("images {:?} expected, found {}", self.image, images.shape());
             return Err(Error::shape("network", what));
         }
-        let mut x = Var::constant(images.cast(self.store.dtype())?);
+        let images = images.cast(self.store.dtype())?;
+        let mut x = Var::constant(images.to_device(self.store.device())?);
         let mut pass = Pass::new(tape, &mut self.store, mode, moment);
         for stage in &self.stages {
             pass.tape.enter_layer(&stage.name);

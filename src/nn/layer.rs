@@ -7,7 +7,7 @@ use crate::autograd::Var;
 use crate::ops::spatial_shuffle::{Mode as ShuffleMode, SpatialShuffle};
 use crate::ops::{self, Operation};
 use crate::rng::{Key, Purpose};
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::{Shape, Tensor, update_on_host};
 use crate::{Error, Result, cpu, with_real};
 
 /// A layer of a network: what it computes and where its parameters are.
@@ -123,10 +123,13 @@ impl BatchNorm {
 
 /// running = (1 − momentum)·running + momentum·batch.
 fn blend(running: &mut Tensor, batch: &Tensor, momentum: f64) -> Result<()> {
-    with_real!(batch.dtype(), "running statistics", T => {
-        cpu::batch_norm::blend::<T>(running.data_mut()?, batch.data()?, momentum)
-    });
-    Ok(())
+    const NAME: &str = "running statistics";
+    update_on_host(NAME, [running], [batch], |[running], [batch]| {
+        with_real!(batch.dtype(), NAME, T => {
+            cpu::batch_norm::blend::<T>(running.data_mut()?, batch.data()?, momentum)
+        });
+        Ok(())
+    })
 }
 
 /// Maximum or average.

@@ -92,8 +92,8 @@ impl Store {
                         Init::Uniform(bound) => bound * (2.0 * stream.uniform() - 1.0),
                     });
                 });
-            let value = Tensor::from_slice(&entry.shape, &values, device)?.cast(dtype)?;
-            entry.value = Some(value);
+            let value = Tensor::from_slice(&entry.shape, &values, Device::Cpu)?.cast(dtype)?;
+            entry.value = Some(value.to_device(device)?);
         }
         Ok(())
     }
@@ -112,6 +112,12 @@ impl Store {
     pub fn dtype(&self) -> DType {
         let first = self.entries.iter().find_map(|e| e.value.as_ref());
         first.map_or(DType::F32, Tensor::dtype)
+    }
+
+    /// Where the values are; the CPU before there are any.
+    pub fn device(&self) -> Device {
+        let first = self.entries.iter().find_map(|e| e.value.as_ref());
+        first.map_or(Device::Cpu, Tensor::device)
     }
 
     /// Slots and entries of the parameters.

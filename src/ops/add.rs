@@ -1,5 +1,6 @@
 //! Elementwise sum of two tensors of one shape: the residual connection.
 
+use super::fallback::{self, kernel_device, no_kernel};
 use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of};
 use crate::tensor::{Shape, Tensor};
 use crate::{Error, Result, cpu, with_real};
@@ -24,7 +25,10 @@ impl Operation for Add {
         Ok(a.clone())
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &mut Saved) -> Result<Output> {
+    fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        if kernel_device(inputs).is_some() {
+            return fallback::forward(self, inputs, saved, no_kernel(self));
+        }
         let [a, b] = operands(self.name(), inputs)?;
         let mut y = result_of(self, inputs)?;
         with_real!(a.dtype(), self.name(), T => {

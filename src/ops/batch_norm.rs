@@ -1,5 +1,6 @@
 //! Batch normalisation (Ioffe, Szegedy 2015) over the innermost axis, with an optional fused ReLU.
 
+use super::fallback::{self, kernel_device, no_kernel};
 use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, operands, result_of};
 use crate::cpu::batch_norm::{Affine, apply, backward_in_place, gradient_sums, statistics};
 use crate::tensor::{Real, Shape, Tensor};
@@ -146,6 +147,9 @@ impl Operation for BatchNorm {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        if kernel_device(inputs).is_some() {
+            return fallback::forward(self, inputs, saved, no_kernel(self));
+        }
         self.output_shape(&super::shapes(inputs))?;
         let [x, ..] = match self.training {
             true => operands::<3>(NAME, inputs)?,
@@ -157,7 +161,10 @@ impl Operation for BatchNorm {
         with_real!(x.dtype(), NAME, T => self.run::<T>(inputs, saved))
     }
 
-    fn vjp(&self, saved: Saved, cotangent: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        if kernel_device(&[&cotangent]).is_some() {
+            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
+        }
         with_real!(cotangent.dtype(), NAME, T => self.pull_back::<T>(saved, cotangent))
     }
 

@@ -1,5 +1,6 @@
 //! Concatenation along the innermost axis: the channels of NHWC maps.
 
+use super::fallback::{self, kernel_device, no_kernel};
 use super::{
     Case, Cost, Declaration, Input, Operation, Output, Saved, result_of, same_kind, shapes,
 };
@@ -45,6 +46,9 @@ impl Operation for Concat {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        if kernel_device(inputs).is_some() {
+            return fallback::forward(self, inputs, saved, no_kernel(self));
+        }
         let mut y = result_of(self, inputs)?;
         for other in inputs {
             same_kind(self.name(), inputs[0], other)?;
@@ -55,6 +59,9 @@ impl Operation for Concat {
     }
 
     fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        if kernel_device(&[&cotangent]).is_some() {
+            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
+        }
         let (width, mut start) = (cotangent.shape().channels(), 0);
         let mut parts = Vec::new();
         for (shape, &wanted) in saved.shapes().iter().zip(wanted) {

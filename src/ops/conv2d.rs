@@ -1,5 +1,6 @@
 //! 2-d convolution (cross-correlation, as everywhere in the field) of NHWC maps.
 
+use super::fallback::{self, kernel_device, no_kernel};
 use super::{
     Case, Cost, Declaration, Input, Operation, Output, Saved, arity, result_of, same_kind,
 };
@@ -119,6 +120,9 @@ impl Operation for Conv2d {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        if kernel_device(inputs).is_some() {
+            return fallback::forward(self, inputs, saved, no_kernel(self));
+        }
         let mut y = result_of(self, inputs)?;
         let (x, w) = (inputs[0], inputs[1]);
         for other in &inputs[1..] {
@@ -134,6 +138,9 @@ impl Operation for Conv2d {
     }
 
     fn vjp(&self, saved: Saved, dy: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        if kernel_device(&[&dy]).is_some() {
+            return fallback::vjp(self, saved, dy, wanted, no_kernel(self));
+        }
         let [x, w] = saved.take();
         let g = self.extents(x.shape(), w.shape())?;
         let mut gradients: Vec<Option<Tensor>> = wanted.iter().map(|_| None).collect();

@@ -1,5 +1,6 @@
 //! Dropout (Srivastava et al. 2014), by element or by channel.
 
+use super::fallback::{self, kernel_device, no_kernel};
 use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of};
 use crate::cpu::dropout::{self as kernel, Mask};
 use crate::rng::{Key, Purpose};
@@ -60,14 +61,20 @@ impl Operation for Dropout {
         Ok(x.clone())
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &mut Saved) -> Result<Output> {
+    fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        if kernel_device(inputs).is_some() {
+            return fallback::forward(self, inputs, saved, no_kernel(self));
+        }
         let [x] = operands(self.name(), inputs)?;
         let mut y = result_of(self, inputs)?;
         self.run(x, &mut y)?;
         Ok(y.into())
     }
 
-    fn vjp(&self, _: Saved, cotangent: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        if kernel_device(&[&cotangent]).is_some() {
+            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
+        }
         let mut dx = cotangent.empty_like()?;
         self.run(&cotangent, &mut dx)?;
         Ok(vec![Some(dx)])

@@ -1,5 +1,6 @@
 //! Global average pooling (GAP): the mean of a map over its pixels.
 
+use super::fallback::{self, kernel_device, no_kernel};
 use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of};
 use crate::tensor::{Shape, Tensor};
 use crate::{Error, Result, cpu, with_real};
@@ -30,6 +31,9 @@ impl Operation for GlobalAvgPool {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        if kernel_device(inputs).is_some() {
+            return fallback::forward(self, inputs, saved, no_kernel(self));
+        }
         let [x] = operands(self.name(), inputs)?;
         let mut y = result_of(self, inputs)?;
         let [_, height, width, channels] = x.shape().nhwc(self.name())?;
@@ -40,7 +44,10 @@ impl Operation for GlobalAvgPool {
         Ok(y.into())
     }
 
-    fn vjp(&self, saved: Saved, cotangent: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        if kernel_device(&[&cotangent]).is_some() {
+            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
+        }
         let mut dx = Tensor::empty(&saved.shapes()[0], cotangent.dtype(), cotangent.device())?;
         let [_, height, width, channels] = dx.shape().nhwc(self.name())?;
         with_real!(dx.dtype(), self.name(), T => {

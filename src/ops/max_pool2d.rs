@@ -1,5 +1,6 @@
 //! Max pooling over NHWC maps.
 
+use super::fallback::{self, kernel_device, no_kernel};
 use super::{
     Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of, window,
 };
@@ -81,6 +82,9 @@ impl Operation for MaxPool2d {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        if kernel_device(inputs).is_some() {
+            return fallback::forward(self, inputs, saved, no_kernel(self));
+        }
         let [x] = operands(self.name(), inputs)?;
         let (axes, channels) = (self.axes(x.shape())?, x.shape().channels());
         let mut y = result_of(self, inputs)?;
@@ -97,7 +101,10 @@ impl Operation for MaxPool2d {
         Ok(y.into())
     }
 
-    fn vjp(&self, saved: Saved, cotangent: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        if kernel_device(&[&cotangent]).is_some() {
+            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
+        }
         let mut dx = Tensor::empty(&saved.shapes()[0], cotangent.dtype(), cotangent.device())?;
         let [chosen] = saved.take();
         let (axes, channels) = (self.axes(dx.shape())?, dx.shape().channels());

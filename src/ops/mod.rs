@@ -14,6 +14,7 @@ pub mod concat;
 pub mod conv2d;
 mod declare;
 pub mod dropout;
+mod fallback;
 pub mod global_avg_pool;
 pub mod linear;
 pub mod max_pool2d;
@@ -28,7 +29,7 @@ use std::fmt;
 
 pub use declare::{Case, Declaration, Input, declarations};
 
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::{DType, Shape, Tensor};
 use crate::{Error, Result};
 
 /// What an operation returns: the differentiable value, and side results that carry no gradient
@@ -55,6 +56,8 @@ impl From<Tensor> for Output {
 pub struct Saved {
     tensors: Vec<Tensor>,
     shapes: Vec<Shape>,
+    /// Of the inputs, where a [`fallback`] ran the forward pass.
+    dtypes: Vec<DType>,
 }
 
 impl Saved {
@@ -116,7 +119,7 @@ pub trait Operation: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Shape`] says what is wrong with the operands; [`Operation::forward`] returns the same.
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape>;
 
-    /// Computes the value, and keeps in `saved` what [`Operation::vjp`] will need.
+    /// Computes the value, where the inputs are, and keeps in `saved` what [`Operation::vjp`] will need.
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output>;
 
     /// The vector-Jacobian product: for each input i with `wanted[i]`, Jᵢᵀ · `cotangent`.

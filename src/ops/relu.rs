@@ -1,5 +1,6 @@
 //! Rectifier: y = max(x, 0).
 
+use super::fallback::{self, kernel_device, no_kernel};
 use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of};
 use crate::tensor::{Shape, Tensor};
 use crate::{Result, cpu, with_real};
@@ -19,6 +20,9 @@ impl Operation for Relu {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        if kernel_device(inputs).is_some() {
+            return fallback::forward(self, inputs, saved, no_kernel(self));
+        }
         let [x] = operands(self.name(), inputs)?;
         let mut y = result_of(self, inputs)?;
         with_real!(x.dtype(), self.name(), T => cpu::relu::forward::<T>(x.data()?, y.data_mut()?));
@@ -26,7 +30,10 @@ impl Operation for Relu {
         Ok(y.into())
     }
 
-    fn vjp(&self, saved: Saved, cotangent: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        if kernel_device(&[&cotangent]).is_some() {
+            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
+        }
         let [y] = saved.take();
         let mut dx = cotangent.into_unique()?;
         with_real!(y.dtype(), self.name(), T => {

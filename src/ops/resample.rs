@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::fallback::{self, kernel_device, no_kernel};
 use super::{Cost, Operation, Output, Saved, arity, operands};
 use crate::cpu::resample::Taps;
 use crate::tensor::{Shape, Tensor};
@@ -28,6 +29,9 @@ impl<R: Resampling> Operation for R {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        if kernel_device(inputs).is_some() {
+            return fallback::forward(self, inputs, saved, no_kernel(self));
+        }
         let [x] = operands(R::NAME, inputs)?;
         let [rows, cols] = axes_of(self, x.shape())?;
         saved.keep_shapes(&[x.shape()]);
@@ -40,7 +44,10 @@ impl<R: Resampling> Operation for R {
         Ok(resampled(R::NAME, x, [&rows, &cols], shape.into())?.into())
     }
 
-    fn vjp(&self, saved: Saved, cotangent: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        if kernel_device(&[&cotangent]).is_some() {
+            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
+        }
         let x = &saved.shapes()[0];
         let [rows, cols] = axes_of(self, x)?.map(|taps| taps.transposed());
         let dx = resampled(R::NAME, &cotangent, [&rows, &cols], x.clone())?;

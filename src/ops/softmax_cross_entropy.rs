@@ -1,5 +1,6 @@
 //! Softmax cross-entropy with integer labels: the loss of classification and segmentation.
 
+use super::fallback::{self, kernel_device, no_kernel};
 use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity};
 use crate::cpu::softmax_cross_entropy::{self as kernel, Target};
 use crate::tensor::{DType, Shape, Tensor};
@@ -111,6 +112,9 @@ impl Operation for SoftmaxCrossEntropy {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        if kernel_device(inputs).is_some() {
+            return fallback::forward(self, inputs, saved, no_kernel(self));
+        }
         let [logits, labels] = arity(self.name(), inputs)?;
         self.output_shape(&[logits.shape(), labels.shape()])?;
         if labels.dtype() != DType::I32 {
@@ -133,6 +137,9 @@ impl Operation for SoftmaxCrossEntropy {
     }
 
     fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        if kernel_device(&[&cotangent]).is_some() {
+            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
+        }
         if !wanted[0] {
             return Ok(vec![None, None]);
         }

@@ -6,9 +6,13 @@ use std::str::FromStr;
 
 pub use crate::cpu::spatial_shuffle::{Map, Mode, inverse, table};
 
+use super::fallback;
 use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of};
+use crate::device::Device;
+use crate::kernels::spatial_shuffle::Maps;
+use crate::kernels::{self, Address, permutation};
 use crate::rng::{Key, Purpose};
-use crate::tensor::{Real, Shape, Tensor};
+use crate::tensor::{DType, Real, Shape, Tensor};
 use crate::{Error, Result, cpu, with_real};
 
 /// y\[n, i, c\] = x\[n, π_c(i), c\] on NHWC maps, i a flattened position; other modes move other items.
@@ -39,20 +43,29 @@ impl SpatialShuffle {
         }
     }
 
-    fn run(&self, x: &Tensor, y: &mut Tensor, invert: bool) -> Result<()> {
-        let [_, h, w, c] = x.shape().nhwc("spatial_shuffle")?;
+    /// The key of sample `n`.
+    fn key_of(&self, n: usize) -> Key {
+        match self.per_sample {
+            true => self.key.fold(n as u32),
+            false => self.key,
+        }
+    }
+
+    /// The table of sample `n`, or its inverse.
+    fn table_of(&self, n: usize, map: Map, invert: bool) -> Vec<u32> {
+        let table = table(self.mode, map, self.key_of(n), self.derange);
+        if invert { inverse(&table) } else { table }
+    }
+
+    fn gather(&self, x: &Tensor, y: &mut Tensor, invert: bool) -> Result<()> {
+        let [_, h, w, c] = x.shape().nhwc(self.name())?;
         let map = Map { h, w, c };
-        let draw = |key: Key| {
-            let table = table(self.mode, map, key, self.derange);
-            if invert { inverse(&table) } else { table }
-        };
-        let shared = if self.per_sample {
-            Vec::new()
-        } else {
-            draw(self.key)
+        let shared = match self.per_sample {
+            true => Vec::new(),
+            false => self.table_of(0, map, invert),
         };
         let tables = |n: usize| match self.per_sample {
-            true => Cow::Owned(draw(self.key.fold(n as u32))),
+            true => Cow::Owned(self.table_of(n, map, invert)),
             false => Cow::Borrowed(&shared[..]),
         };
         fn gather<'t, T: Real>(
@@ -65,6 +78,58 @@ impl SpatialShuffle {
             Ok(())
         }
         with_real!(x.dtype(), self.name(), T => gather::<T>(x, y, map.len(), tables))
+    }
+
+    /// The same by kernels. The paper's shuffle also draws its permutations there; the tables of other
+    /// modes come from the host.
+    fn launch(&self, device: Device, x: &Tensor, y: &mut Tensor, invert: bool) -> Result<()> {
+        let [batch, h, w, c] = x.shape().nhwc(self.name())?;
+        let map = Map { h, w, c };
+        // A mode that moves channels sees a sample as one channel of H·W·C positions.
+        let (positions, channels) = match self.mode {
+            Mode::ChannelRand | Mode::ChannelShuffle | Mode::ShuffleAll => (map.len(), 1),
+            _ => (h * w, c),
+        };
+        let maps = Maps {
+            batch,
+            positions,
+            channels,
+            width: x.dtype().size(),
+            table_per_image: self.per_sample,
+        };
+        let tables = if self.per_sample { batch } else { 1 };
+        // Entries are 16-bit integers, a type tensors do not have.
+        let mut entries = Tensor::empty([tables, map.len(), 2], DType::U8, device)?;
+        let shuffle = kernels::spatial_shuffle::launch(
+            maps,
+            device.shared_limit()?,
+            x.address(),
+            entries.address(),
+            y.address_mut()?,
+        )?;
+        let mut launches = Vec::new();
+        if self.mode == Mode::Shuffle && !self.derange {
+            for n in 0..tables {
+                let here = Address(entries.address_mut()?.0 + (2 * n * map.len()) as u64);
+                let (forward, inverse) = match invert {
+                    false => (here, Address::default()),
+                    true => (Address::default(), here),
+                };
+                let tables = permutation::Tables { forward, inverse };
+                let key = self.key_of(n);
+                launches.push(permutation::launch(key, 0, positions, channels, tables)?);
+            }
+        } else {
+            let entry = |from: u32| ((from / channels as u32) as u16).to_ne_bytes();
+            let bytes: Vec<u8> = (0..tables)
+                .flat_map(|n| self.table_of(n, map, invert))
+                .flat_map(entry)
+                .collect();
+            let host = Tensor::from_bytes(entries.shape(), DType::U8, &bytes, Device::Cpu)?;
+            entries.copy_from(&host)?;
+        }
+        launches.push(shuffle);
+        device.launch_all(&launches)
     }
 }
 
@@ -152,16 +217,30 @@ impl Operation for SpatialShuffle {
         Ok(x.clone())
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &mut Saved) -> Result<Output> {
+    fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
         let [x] = operands(self.name(), inputs)?;
         let mut y = result_of(self, inputs)?;
-        self.run(x, &mut y, false)?;
+        match x.device() {
+            Device::Cpu => self.gather(x, &mut y, false)?,
+            device => {
+                if let Err(why) = self.launch(device, x, &mut y, false) {
+                    return fallback::forward(self, inputs, saved, why);
+                }
+            }
+        }
         Ok(y.into())
     }
 
-    fn vjp(&self, _: Saved, cotangent: Tensor, _: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        let mut dx = cotangent.empty_like()?;
-        self.run(&cotangent, &mut dx, true)?;
+    fn vjp(&self, saved: Saved, dy: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let mut dx = dy.empty_like()?;
+        match dy.device() {
+            Device::Cpu => self.gather(&dy, &mut dx, true)?,
+            device => {
+                if let Err(why) = self.launch(device, &dy, &mut dx, true) {
+                    return fallback::vjp(self, saved, dy, wanted, why);
+                }
+            }
+        }
         Ok(vec![Some(dx)])
     }
 

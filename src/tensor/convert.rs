@@ -10,13 +10,14 @@ use crate::{Error, Result};
 impl Tensor {
     /// All elements as `f64`, whatever the dtype.
     pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
+        let host = self.on_host()?;
         Ok(match self.dtype {
-            DType::F64 => self.to_vec::<f64>()?,
-            DType::F32 => self.data::<f32>()?.iter().map(|&v| v as f64).collect(),
-            DType::F16 => self.data::<f16>()?.iter().map(|v| v.to_f64()).collect(),
-            DType::BF16 => self.data::<bf16>()?.iter().map(|v| v.to_f64()).collect(),
-            DType::I32 => self.data::<i32>()?.iter().map(|&v| v as f64).collect(),
-            DType::U8 => self.data::<u8>()?.iter().map(|&v| v as f64).collect(),
+            DType::F64 => host.to_vec::<f64>()?,
+            DType::F32 => host.data::<f32>()?.iter().map(|&v| v as f64).collect(),
+            DType::F16 => host.data::<f16>()?.iter().map(|v| v.to_f64()).collect(),
+            DType::BF16 => host.data::<bf16>()?.iter().map(|v| v.to_f64()).collect(),
+            DType::I32 => host.data::<i32>()?.iter().map(|&v| v as f64).collect(),
+            DType::U8 => host.data::<u8>()?.iter().map(|&v| v as f64).collect(),
         })
     }
 
@@ -64,11 +65,8 @@ impl Tensor {
         let out_dims = order.map(|d| dims[d]);
         let step = order.map(|d| strides[d]);
         let size = self.dtype.size();
-        let (from, mut out) = (
-            self.as_bytes(),
-            Tensor::empty(out_dims, self.dtype, self.device)?,
-        );
-        let to = out.unique("a new tensor")?.bytes_mut();
+        let host = self.on_host()?;
+        let (from, mut to) = (host.as_bytes()?, vec![0; self.bytes()]);
         let mut at = 0;
         for a in 0..out_dims[0] {
             for b in 0..out_dims[1] {
@@ -81,7 +79,7 @@ impl Tensor {
                 }
             }
         }
-        Ok(out)
+        Tensor::from_bytes(out_dims, self.dtype, &to, self.device)
     }
 
     /// A view as an `ndarray` array.

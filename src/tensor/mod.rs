@@ -6,15 +6,18 @@
 
 mod convert;
 mod dtype;
+mod host;
 mod shape;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use dtype::{DType, Element, Real};
+pub(crate) use host::update_on_host;
 pub use shape::Shape;
 
 use crate::device::{Buffer, Device};
+use crate::kernels::Address;
 use crate::{Error, Result};
 
 /// An n-dimensional array on a device. Cheap to clone; see the module's page.
@@ -42,15 +45,16 @@ impl Tensor {
     /// All zeros.
     pub fn zeros(shape: impl Into<Shape>, dtype: DType, device: Device) -> Result<Self> {
         let mut tensor = Self::empty(shape, dtype, device)?;
-        tensor.unique("a new tensor")?.bytes_mut().fill(0);
+        let bytes = tensor.bytes();
+        tensor.unique("a new tensor")?.clear(bytes)?;
         Ok(tensor)
     }
 
     /// Every element `value`.
     pub fn full<T: Element>(shape: impl Into<Shape>, value: T, device: Device) -> Result<Self> {
-        let mut tensor = Self::empty(shape, T::DTYPE, device)?;
+        let mut tensor = Self::empty(shape, T::DTYPE, Device::Cpu)?;
         tensor.data_mut::<T>()?.fill(value);
-        Ok(tensor)
+        tensor.to_device(device)
     }
 
     /// A copy of `values` in this shape.
@@ -70,9 +74,11 @@ impl Tensor {
                 shape,
             });
         }
-        let mut tensor = Self::empty(shape, T::DTYPE, device)?;
-        tensor.data_mut::<T>()?.copy_from_slice(values);
-        Ok(tensor)
+        // SAFETY: elements are plain data.
+        let bytes = unsafe {
+            std::slice::from_raw_parts(values.as_ptr().cast(), std::mem::size_of_val(values))
+        };
+        Self::from_bytes(shape, T::DTYPE, bytes, device)
     }
 
     /// A copy of raw bytes: little-endian elements in row-major order.
@@ -93,7 +99,7 @@ impl Tensor {
                 shape: tensor.shape,
             });
         }
-        tensor.unique("a new tensor")?.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        tensor.unique("a new tensor")?.write(bytes)?;
         Ok(tensor)
     }
 
@@ -164,24 +170,70 @@ impl Tensor {
     /// The elements, in row-major order.
     ///
     /// # Errors
-    /// [`Error::DType`] when `T` is not the element type.
+    /// [`Error::DType`] when `T` is not the element type; [`Error::Device`] on a GPU, whose memory the
+    /// host cannot read ([`Tensor::to_device`] copies).
     pub fn data<T: Element>(&self) -> Result<&[T]> {
         self.expect_dtype::<T>()?;
         // SAFETY: the buffer is aligned for every element type, initialised, and holds `len` elements
         // of `dtype` (checked at construction); `Element` types accept every bit pattern.
-        Ok(unsafe { std::slice::from_raw_parts(self.buffer.as_ptr().cast(), self.len()) })
+        Ok(unsafe { std::slice::from_raw_parts(self.buffer.host()?.cast(), self.len()) })
     }
 
     /// The elements, to be written.
     ///
     /// # Errors
-    /// [`Error::InPlace`] while another tensor or a tape shares the buffer; [`Error::DType`].
+    /// [`Error::InPlace`] while another tensor or a tape shares the buffer; [`Error::DType`];
+    /// [`Error::Device`] on a GPU.
     pub fn data_mut<T: Element>(&mut self) -> Result<&mut [T]> {
         self.expect_dtype::<T>()?;
         let len = self.len();
         let buffer = self.unique("a tensor")?;
         // SAFETY: as in `data`, and `unique` gave the only reference.
-        Ok(unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast(), len) })
+        Ok(unsafe { std::slice::from_raw_parts_mut(buffer.host_mut()?.cast(), len) })
+    }
+
+    /// Where the elements are in the memory of their device, for a kernel that reads them.
+    pub fn address(&self) -> Address {
+        self.buffer.address()
+    }
+
+    /// Where the elements are, for a kernel that writes them.
+    ///
+    /// # Errors
+    /// [`Error::InPlace`] while another tensor or a tape shares the buffer.
+    pub fn address_mut(&mut self) -> Result<Address> {
+        Ok(self.unique("a tensor")?.address())
+    }
+
+    /// This tensor on `device`: itself if it is there, else a copy.
+    pub fn to_device(&self, device: Device) -> Result<Self> {
+        if device == self.device {
+            return Ok(self.clone());
+        }
+        let mut copy = Self::empty(&self.shape, self.dtype, device)?;
+        copy.copy_from(self)?;
+        Ok(copy)
+    }
+
+    /// Overwrites the elements with those of a tensor of the same shape and dtype, on any device.
+    ///
+    /// # Errors
+    /// [`Error::InPlace`] while another tensor or a tape shares the buffer; [`Error::Shape`] and
+    /// [`Error::DType`] where the two differ.
+    pub fn copy_from(&mut self, source: &Tensor) -> Result<()> {
+        if self.shape != source.shape {
+            let what = format!("a tensor of {} into one of {}", source.shape, self.shape);
+            return Err(Error::shape("copy_from", what));
+        }
+        if self.dtype != source.dtype {
+            return Err(Error::DType {
+                op: "copy_from",
+                expected: "the same dtype",
+                found: source.dtype,
+            });
+        }
+        let bytes = self.bytes();
+        self.unique("a tensor")?.copy_from(&source.buffer, bytes)
     }
 
     /// Whether no other tensor and no tape shares the buffer.
@@ -189,9 +241,14 @@ impl Tensor {
         Arc::get_mut(&mut self.buffer).is_some()
     }
 
-    /// The elements copied out.
+    /// Whether the two share one buffer.
+    pub(crate) fn shares_buffer_with(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.buffer, &other.buffer)
+    }
+
+    /// The elements copied out, from any device.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
-        self.data::<T>().map(<[T]>::to_vec)
+        self.on_host()?.data::<T>().map(<[T]>::to_vec)
     }
 
     /// The only element of a one-element floating tensor, as `f64`.
@@ -208,9 +265,7 @@ impl Tensor {
     /// A copy with a buffer of its own.
     pub fn deep_clone(&self) -> Result<Self> {
         let mut copy = self.empty_like()?;
-        let bytes = self.bytes();
-        copy.unique("a new tensor")?.bytes_mut()[..bytes]
-            .copy_from_slice(&self.buffer.bytes()[..bytes]);
+        copy.copy_from(self)?;
         Ok(copy)
     }
 
@@ -224,8 +279,12 @@ impl Tensor {
     }
 
     /// The raw bytes, little-endian elements in row-major order.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.buffer.bytes()[..self.bytes()]
+    ///
+    /// # Errors
+    /// [`Error::Device`] on a GPU, as [`Tensor::data`].
+    pub fn as_bytes(&self) -> Result<&[u8]> {
+        // SAFETY: the buffer holds that many initialised bytes.
+        Ok(unsafe { std::slice::from_raw_parts(self.buffer.host()?, self.bytes()) })
     }
 
     fn expect_dtype<T: Element>(&self) -> Result<()> {

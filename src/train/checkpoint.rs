@@ -138,11 +138,12 @@ impl Checkpoint {
                 Ok((*slot, value))
             })
             .collect::<Result<Vec<_>>>()?;
+        let device = store.device();
         for (slot, value) in values {
-            store.set(slot, value)?;
+            store.set(slot, value.to_device(device)?)?;
         }
         for (slot, value) in velocities {
-            sgd.set_velocity(slot, value)?;
+            sgd.set_velocity(slot, value.to_device(device)?)?;
         }
         Ok(manifest)
     }
@@ -180,8 +181,9 @@ pub fn load_weights(path: &Path, store: &mut Store) -> Result<()> {
         let what = format!("tensor {foreign} is not of this network");
         return Err(Error::file(path, what));
     }
+    let device = store.device();
     for (slot, value) in matching(store, |name| read_tensor(path, &file, name))? {
-        store.set(slot, value)?;
+        store.set(slot, value.to_device(device)?)?;
     }
     Ok(())
 }
@@ -228,11 +230,14 @@ fn weights(store: &Store) -> Result<Vec<(String, Tensor)>> {
 }
 
 /// A tensor as `safetensors` sees it.
-struct Stored(Tensor);
+struct Stored<'a> {
+    tensor: &'a Tensor,
+    bytes: &'a [u8],
+}
 
-impl View for Stored {
+impl View for Stored<'_> {
     fn dtype(&self) -> FileDtype {
-        match self.0.dtype() {
+        match self.tensor.dtype() {
             DType::F64 => FileDtype::F64,
             DType::F32 => FileDtype::F32,
             DType::F16 => FileDtype::F16,
@@ -243,22 +248,27 @@ impl View for Stored {
     }
 
     fn shape(&self) -> &[usize] {
-        self.0.dims()
+        self.tensor.dims()
     }
 
     fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-        self.0.as_bytes().into()
+        self.bytes.into()
     }
 
     fn data_len(&self) -> usize {
-        self.0.bytes()
+        self.bytes.len()
     }
 }
 
-fn write_tensors(path: &Path, tensors: Vec<(String, Tensor)>) -> Result<String> {
-    let views = tensors
-        .into_iter()
-        .map(|(name, tensor)| (name, Stored(tensor)));
+fn write_tensors(path: &Path, mut tensors: Vec<(String, Tensor)>) -> Result<String> {
+    for (_, tensor) in &mut tensors {
+        *tensor = tensor.on_host()?;
+    }
+    let mut views = Vec::with_capacity(tensors.len());
+    for (name, tensor) in &tensors {
+        let bytes = tensor.as_bytes()?;
+        views.push((name, Stored { tensor, bytes }));
+    }
     let bytes = safetensors::serialize(views, None)
         .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
     write_atomically(path, &bytes)?;

@@ -58,7 +58,7 @@ pub fn evaluate(
         let forward = network.forward(&mut tape, Mode::Test, draw.moment(index), images)?;
         let count = labels.len() as u64;
         correct += right_answers(forward.logits.value(), &labels)?;
-        let labels = Var::constant(labels);
+        let labels = Var::constant(labels.to_device(network.store.device())?);
         let batch_loss = tape.apply(SoftmaxCrossEntropy::default(), &[&forward.logits, &labels])?;
         loss += batch_loss.value().item()? * count as f64;
         seen += count;
@@ -99,6 +99,7 @@ pub fn mean_and_std(values: &[f64]) -> (f64, f64) {
 /// How many rows of `logits` (N, C) have their maximum at the label (the first one, on ties).
 pub fn right_answers(logits: &Tensor, labels: &Tensor) -> Result<u64> {
     let classes = logits.shape().channels();
+    let (logits, labels) = (logits.on_host()?, labels.on_host()?);
     let labels = labels.data::<i32>()?;
     with_real!(logits.dtype(), "accuracy", T => {
         let rows = logits.data::<T>()?.chunks_exact(classes);

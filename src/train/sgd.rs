@@ -3,7 +3,7 @@
 use crate::autograd::{Gradients, Var};
 use crate::cpu;
 use crate::nn::{Slot, Store};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, update_on_host};
 use crate::{Error, Result, with_real};
 
 pub use crate::cpu::sgd::Step;
@@ -60,12 +60,12 @@ impl Sgd {
             let known = self.velocities.iter_mut().find(|(s, _)| *s == slot);
             let Some((_, velocity)) = known else { continue };
             let weight = store.value_mut(slot)?;
-            with_real!(gradient.dtype(), "sgd", T => cpu::sgd::update::<T>(
-                step,
-                weight.data_mut()?,
-                velocity.data_mut()?,
-                gradient.data()?,
-            ));
+            update_on_host("sgd", [weight, velocity], [&gradient], |[w, v], [g]| {
+                with_real!(g.dtype(), "sgd", T => {
+                    cpu::sgd::update::<T>(step, w.data_mut()?, v.data_mut()?, g.data()?)
+                });
+                Ok(())
+            })?;
         }
         Ok(())
     }

@@ -257,7 +257,8 @@ impl<'a> Trainer<'a> {
         let forward = self
             .network
             .forward(&mut tape, Mode::Train, moment, images)?;
-        let labels = Var::constant(batch.labels.clone());
+        let device = self.network.store.device();
+        let labels = Var::constant(batch.labels.to_device(device)?);
         let loss = SoftmaxCrossEntropy {
             label_smoothing: self.recipe.label_smoothing,
             ..SoftmaxCrossEntropy::default()

@@ -1,0 +1,90 @@
+//! Memory of any device, as a tensor holds it.
+
+use super::{Device, cpu, cuda};
+use crate::kernels::{Address, emulator::Memory};
+use crate::{Error, Result};
+
+/// Memory of one device.
+pub(crate) enum Buffer {
+    /// Of the host.
+    Cpu(cpu::Block),
+    /// Of the emulated GPU; the host reads and writes it too.
+    Emulator(Memory<u8>),
+    /// Of a GPU.
+    Cuda(cuda::Block),
+}
+
+impl Buffer {
+    /// Where it is in its device's memory.
+    pub fn address(&self) -> Address {
+        match self {
+            Buffer::Cpu(block) => Address(block.as_ptr() as u64),
+            Buffer::Emulator(memory) => memory.address(),
+            Buffer::Cuda(block) => block.address(),
+        }
+    }
+
+    /// The first byte, where the host can read it; at least the bytes asked for follow.
+    pub fn host(&self) -> Result<*const u8> {
+        match self {
+            Buffer::Cpu(block) => Ok(block.as_ptr()),
+            Buffer::Emulator(memory) => Ok(memory.as_slice().as_ptr()),
+            Buffer::Cuda(block) => Err(unreadable(block.device())),
+        }
+    }
+
+    /// The first byte, for the host to write; emulated memory then counts as written.
+    pub fn host_mut(&mut self) -> Result<*mut u8> {
+        match self {
+            Buffer::Cpu(block) => Ok(block.as_mut_ptr()),
+            Buffer::Emulator(memory) => Ok(memory.as_mut_slice().as_mut_ptr()),
+            Buffer::Cuda(block) => Err(unreadable(block.device())),
+        }
+    }
+
+    /// Copies the first `bytes` bytes of `source`, on whatever device each of the two is. Both have
+    /// at least that many.
+    pub fn copy_from(&mut self, source: &Buffer, bytes: usize) -> Result<()> {
+        match (&mut *self, source) {
+            (Buffer::Cuda(to), Buffer::Cuda(from)) => to.copy_from_device(from, bytes),
+            (_, Buffer::Cuda(from)) => {
+                // SAFETY: both hold `bytes` bytes, and `&mut self` is exclusive.
+                let to = unsafe { std::slice::from_raw_parts_mut(self.host_mut()?, bytes) };
+                from.copy_to_host(to)
+            }
+            (_, from) => {
+                // SAFETY: the source holds `bytes` initialised bytes.
+                self.write(unsafe { std::slice::from_raw_parts(from.host()?, bytes) })
+            }
+        }
+    }
+
+    /// Copies `bytes` from the host to the start.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Buffer::Cuda(block) = self {
+            return block.copy_from_host(bytes);
+        }
+        let start = self.host_mut()?;
+        // SAFETY: the buffer has room for `bytes`, and `&mut self` is exclusive.
+        unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    /// Sets the first `bytes` bytes to zero.
+    pub fn clear(&mut self, bytes: usize) -> Result<()> {
+        if let Buffer::Cuda(block) = self {
+            return block.clear(bytes);
+        }
+        // SAFETY: the buffer has that many bytes, and `&mut self` is exclusive.
+        unsafe { self.host_mut()?.write_bytes(0, bytes) };
+        Ok(())
+    }
+}
+
+fn unreadable(device: Device) -> Error {
+    Error::Device {
+        device: device.to_string(),
+        why: "the host cannot read its memory: copy the tensor with `to_device(Device::Cpu)`"
+            .into(),
+    }
+}
