@@ -7,6 +7,7 @@
 use std::fmt;
 
 pub mod add;
+pub mod batch_norm;
 pub mod cast;
 mod elementwise;
 pub mod emulator;
@@ -58,7 +59,10 @@ pub struct Address(pub u64);
 /// alignment beyond 8 bytes.
 pub unsafe trait Params: Copy + 'static {}
 
-// SAFETY: generated from the header the kernels include; all fields are words of one width.
+// SAFETY: generated from the header the kernels include; 8-byte fields come first, in an even number
+// of words, so there is no padding.
+unsafe impl Params for params::BatchNormParams {}
+// SAFETY: as above.
 unsafe impl Params for params::ElementwiseParams {}
 // SAFETY: as above.
 unsafe impl Params for params::GlobalAvgPoolParams {}

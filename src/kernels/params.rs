@@ -1,6 +1,56 @@
 //! The kernels' parameter structs, made by bindgen from `kernels/include/params.h`.
 //! Do not edit: see `tests/kernel_params.rs`.
 
+#[doc = " What the `batch_norm` kernels need."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq)]
+pub struct BatchNormParams {
+    #[doc = " Added to the variance."]
+    pub epsilon: f64,
+    #[doc = " Share of the batch in the running statistics."]
+    pub momentum: f64,
+    #[doc = " Rows, below 2^31."]
+    pub rows: ::std::os::raw::c_uint,
+    #[doc = " Channels."]
+    pub channels: ::std::os::raw::c_uint,
+    #[doc = " Packs of channels side by side in a block: a power of two up to 32."]
+    pub vectors: ::std::os::raw::c_uint,
+    #[doc = " Rows of a slab; the last one may have fewer."]
+    pub slab_rows: ::std::os::raw::c_uint,
+    #[doc = " Slabs."]
+    pub slabs: ::std::os::raw::c_uint,
+    #[doc = " 1 where a rectifier follows, else 0."]
+    pub relu: ::std::os::raw::c_uint,
+    #[doc = " 1 where the statistics are those of the batch, else 0."]
+    pub training: ::std::os::raw::c_uint,
+    #[doc = " Fills the struct to a multiple of 8 bytes; 0."]
+    pub padding: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BatchNormParams"][::std::mem::size_of::<BatchNormParams>() - 48usize];
+    ["Alignment of BatchNormParams"][::std::mem::align_of::<BatchNormParams>() - 8usize];
+    ["Offset of field: BatchNormParams::epsilon"]
+        [::std::mem::offset_of!(BatchNormParams, epsilon) - 0usize];
+    ["Offset of field: BatchNormParams::momentum"]
+        [::std::mem::offset_of!(BatchNormParams, momentum) - 8usize];
+    ["Offset of field: BatchNormParams::rows"]
+        [::std::mem::offset_of!(BatchNormParams, rows) - 16usize];
+    ["Offset of field: BatchNormParams::channels"]
+        [::std::mem::offset_of!(BatchNormParams, channels) - 20usize];
+    ["Offset of field: BatchNormParams::vectors"]
+        [::std::mem::offset_of!(BatchNormParams, vectors) - 24usize];
+    ["Offset of field: BatchNormParams::slab_rows"]
+        [::std::mem::offset_of!(BatchNormParams, slab_rows) - 28usize];
+    ["Offset of field: BatchNormParams::slabs"]
+        [::std::mem::offset_of!(BatchNormParams, slabs) - 32usize];
+    ["Offset of field: BatchNormParams::relu"]
+        [::std::mem::offset_of!(BatchNormParams, relu) - 36usize];
+    ["Offset of field: BatchNormParams::training"]
+        [::std::mem::offset_of!(BatchNormParams, training) - 40usize];
+    ["Offset of field: BatchNormParams::padding"]
+        [::std::mem::offset_of!(BatchNormParams, padding) - 44usize];
+};
 #[doc = " What a pass over flat arrays needs (`elementwise.cuh`)."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]

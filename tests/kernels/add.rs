@@ -5,7 +5,7 @@ use whatwhere::kernels::emulator::{Memory, Schedule};
 use whatwhere::kernels::{Address, add};
 use whatwhere::tensor::DType;
 
-use super::numbers::{LENGTHS, Number, drawn};
+use super::numbers::{LENGTHS, Number, assert_equal, drawn};
 use super::{emulator_is_there, run};
 
 fn check<T: Number>() {
@@ -32,7 +32,11 @@ fn check<T: Number>() {
                     let (a, b) = (memory_a.address(), memory_b.address());
                     let launch = add::forward(T::DTYPE, relu, elements, a, b, target.address());
                     run(&launch.unwrap(), schedule);
-                    assert_eq!(target.to_vec(), want, "{elements} {relu} {schedule:?}");
+                    assert_equal(
+                        &target.to_vec(),
+                        &want,
+                        format!("{elements} {relu} {schedule:?}"),
+                    );
                 }
             }
         }

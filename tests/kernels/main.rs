@@ -4,6 +4,7 @@
 //! in CI.
 
 mod add;
+mod batch_norm;
 mod bounds;
 mod cast;
 mod global_avg_pool;

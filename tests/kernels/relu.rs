@@ -5,7 +5,7 @@ use whatwhere::kernels::emulator::{Memory, Schedule};
 use whatwhere::kernels::{Address, relu};
 use whatwhere::tensor::DType;
 
-use super::numbers::{LENGTHS, Number, drawn};
+use super::numbers::{LENGTHS, Number, assert_equal, drawn};
 use super::{emulator_is_there, run};
 
 fn check<T: Number>() {
@@ -24,12 +24,12 @@ fn check<T: Number>() {
                 &relu::forward(T::DTYPE, elements, memory_x.address(), to).unwrap(),
                 schedule,
             );
-            assert_eq!(y.to_vec(), want_y, "{elements} {schedule:?}");
+            assert_equal(&y.to_vec(), &want_y, format!("{elements} {schedule:?}"));
             run(
                 &relu::backward(T::DTYPE, elements, to, gradient, gradient).unwrap(),
                 schedule,
             );
-            assert_eq!(dx.to_vec(), want_dx, "{elements} {schedule:?}");
+            assert_equal(&dx.to_vec(), &want_dx, format!("{elements} {schedule:?}"));
         }
     }
 }
