@@ -36,7 +36,7 @@ pub fn build(sources: &[PathBuf], out: &Path) -> Result<(), String> {
     ] {
         println!("cargo::rerun-if-env-changed={name}");
     }
-    let (nvcc, version) = match find() {
+    let (nvcc, version, release) = match find() {
         Ok(found) => found,
         Err(why) if env::var_os("WHATWHERE_REQUIRE_NVCC").is_some_and(|v| v == "1") => {
             return Err(format!(
@@ -59,11 +59,12 @@ pub fn build(sources: &[PathBuf], out: &Path) -> Result<(), String> {
         })
         .collect();
     run_all(&tasks)?;
+    println!("cargo::rustc-env=WHATWHERE_CUDA={release}");
     write_table(&tasks, out)
 }
 
-/// nvcc and its version, or why there is none to use.
-fn find() -> Result<(PathBuf, String), String> {
+/// nvcc, what it says of its version, and its release ("13.0"), or why there is none to use.
+fn find() -> Result<(PathBuf, String, String), String> {
     let nvcc = match env::var_os("NVCC") {
         Some(path) => PathBuf::from(path),
         None => candidates()
@@ -73,12 +74,19 @@ fn find() -> Result<(PathBuf, String), String> {
     };
     let text = version_of(&nvcc).ok_or(format!("{} does not run", nvcc.display()))?;
     // "Cuda compilation tools, release 13.0, V13.0.88"
-    let release: Option<u32> = text
-        .split("release ")
-        .nth(1)
-        .and_then(|rest| rest.split('.').next()?.parse().ok());
-    match release {
-        Some(major) if major >= OLDEST => Ok((nvcc, text)),
+    let release = text.split("release ").nth(1);
+    let release = release
+        .and_then(|rest| rest.split(',').next())
+        .unwrap_or_default();
+    let major: Option<u32> = release
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
+    match major {
+        Some(major) if major >= OLDEST => {
+            let release = release.to_owned();
+            Ok((nvcc, text, release))
+        }
         Some(major) => Err(format!(
             "{} is of CUDA {major}, the kernels need {OLDEST} or later",
             nvcc.display()

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::device::Device;
 use crate::tensor::{DType, Shape};
 
 /// `Result` with [`Error`].
@@ -74,6 +75,24 @@ pub enum Error {
     #[error("device {device} is not available: {why}")]
     Device { device: String, why: String },
 
+    /// A tensor whose memory only its device can read.
+    #[error("the host cannot read a tensor on {device}: copy it with `to_device(Device::Cpu)`")]
+    Unreadable { device: Device },
+
+    /// A device without room for a buffer.
+    #[error(
+        "out of memory on {device}: a buffer of {} was asked for, tensors use {}{}",
+        size(*asked),
+        size(*in_use),
+        free.map_or(String::new(), |free| format!(", {} are free", size(free)))
+    )]
+    OutOfMemory {
+        device: Device,
+        asked: usize,
+        in_use: usize,
+        free: Option<usize>,
+    },
+
     /// A kernel that failed, or was stopped at a mistake.
     #[error("kernel {launch}: {what}")]
     Kernel { launch: String, what: String },
@@ -110,6 +129,20 @@ pub enum Error {
     /// Ctrl-C: the step was finished and the state saved.
     #[error("interrupted; {how_to_resume}")]
     Interrupted { how_to_resume: String },
+}
+
+/// A number of bytes as people say it: "3.2 GiB".
+fn size(bytes: usize) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let step = (bytes.max(1).ilog2() / 10).min(4);
+    match step {
+        0 => format!("{bytes} bytes"),
+        _ => format!(
+            "{:.1} {}",
+            bytes as f64 / 1024f64.powi(step as i32),
+            units[step as usize]
+        ),
+    }
 }
 
 impl Error {

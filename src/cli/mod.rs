@@ -1,6 +1,7 @@
 //! The command line: arguments in, library calls, results out.
 
 mod data;
+mod doctor;
 mod dry_run;
 mod eval;
 mod progress;
@@ -46,6 +47,8 @@ enum Command {
     Report(report::ReportArgs),
     /// List, check and look at data sets
     Data(data::DataArgs),
+    /// Say what this machine has (driver, GPUs, libraries), what this build has, and what will be used
+    Doctor,
 }
 
 /// What holds for every command.
@@ -103,5 +106,9 @@ fn run(cli: Cli) -> Result<()> {
         Command::Sweep(args) => sweep::run(args, &cli.ui),
         Command::Report(args) => report::run(args),
         Command::Data(args) => data::run(args),
+        Command::Doctor => {
+            doctor::run();
+            Ok(())
+        }
     }
 }

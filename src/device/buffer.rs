@@ -1,6 +1,6 @@
 //! Memory of any device, as a tensor holds it.
 
-use super::{Device, cpu, cuda};
+use super::{cpu, cuda};
 use crate::kernels::{Address, emulator::Memory};
 use crate::{Error, Result};
 
@@ -29,7 +29,9 @@ impl Buffer {
         match self {
             Buffer::Cpu(block) => Ok(block.as_ptr()),
             Buffer::Emulator(memory) => Ok(memory.as_slice().as_ptr()),
-            Buffer::Cuda(block) => Err(unreadable(block.device())),
+            Buffer::Cuda(block) => Err(Error::Unreadable {
+                device: block.device(),
+            }),
         }
     }
 
@@ -38,7 +40,9 @@ impl Buffer {
         match self {
             Buffer::Cpu(block) => Ok(block.as_mut_ptr()),
             Buffer::Emulator(memory) => Ok(memory.as_mut_slice().as_mut_ptr()),
-            Buffer::Cuda(block) => Err(unreadable(block.device())),
+            Buffer::Cuda(block) => Err(Error::Unreadable {
+                device: block.device(),
+            }),
         }
     }
 
@@ -78,13 +82,5 @@ impl Buffer {
         // SAFETY: the buffer has that many bytes, and `&mut self` is exclusive.
         unsafe { self.host_mut()?.write_bytes(0, bytes) };
         Ok(())
-    }
-}
-
-fn unreadable(device: Device) -> Error {
-    Error::Device {
-        device: device.to_string(),
-        why: "the host cannot read its memory: copy the tensor with `to_device(Device::Cpu)`"
-            .into(),
     }
 }

@@ -1,15 +1,13 @@
-//! Host memory: a caching allocator.
-//!
-//! A training step asks for the same few hundred buffers again and again. Handing them back to the
-//! operating system would cost a page fault per 4 KiB each time, about a tenth of a VGG16 step, so
-//! freed buffers are kept and the smallest one that fits (and is at most twice too large) is reused.
+//! Host memory: a caching allocator ([`super::pool`]). Without one every training step would pay a
+//! page fault for each 4 KiB, about a tenth of a VGG16 step.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::collections::BTreeMap;
 use std::ptr::NonNull;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
+use super::Device;
+use super::pool::{MemoryReport, Piece, Pool};
 use crate::{Error, Result};
 
 /// Cache-line and AVX-512 vector alignment.
@@ -26,50 +24,25 @@ unsafe impl Send for Block {}
 // SAFETY: as above; `&Block` only reads.
 unsafe impl Sync for Block {}
 
-/// Bytes the allocator handed out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryReport {
-    /// In use now.
-    pub live: usize,
-    /// Most that was ever in use at once (since [`reset_high_water`]).
-    pub high_water: usize,
-    /// Taken from the operating system: in use or kept for reuse.
-    pub reserved: usize,
-}
-
-#[derive(Default)]
-struct Pool {
-    free: BTreeMap<usize, Vec<usize>>,
-    report: MemoryReport,
-}
-
-static POOL: Mutex<Pool> = Mutex::new(Pool {
-    free: BTreeMap::new(),
-    report: MemoryReport {
-        live: 0,
-        high_water: 0,
-        reserved: 0,
-    },
-});
+static POOL: Mutex<Pool> = Mutex::new(Pool::new());
 static POISON: AtomicBool = AtomicBool::new(false);
 
-fn pool() -> std::sync::MutexGuard<'static, Pool> {
+fn pool() -> MutexGuard<'static, Pool> {
     // A panic while the lock is held cannot leave the pool half-changed.
     POOL.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// What the allocator has handed out so far.
-pub fn memory_report() -> MemoryReport {
-    pool().report
+pub(super) fn memory_report() -> MemoryReport {
+    pool().report()
 }
 
 /// Starts the high-water mark again from what is in use now.
-pub fn reset_high_water() {
-    let mut pool = pool();
-    pool.report.high_water = pool.report.live;
+pub(super) fn reset_high_water() {
+    pool().reset_high_water();
 }
 
-/// Fills every new buffer with NaN (all bits one), so that a test sees an element nobody wrote.
+/// Fills every new buffer of the CPU with NaN (all bits one), so that a test sees an element nobody wrote.
 pub fn poison_new_buffers(on: bool) {
     POISON.store(on, Ordering::Relaxed);
 }
@@ -78,7 +51,7 @@ impl Block {
     /// At least `bytes` bytes, 64-byte aligned; contents unspecified (but initialised).
     pub(crate) fn new(bytes: usize) -> Result<Self> {
         let wanted = bytes.max(1).next_multiple_of(ALIGNMENT);
-        let reused = pool().take(wanted);
+        let reused = pool().take(wanted).and_then(Self::from_piece);
         let mut block = match reused {
             Some(block) => block,
             None => Self::from_system(wanted)?,
@@ -90,22 +63,25 @@ impl Block {
         Ok(block)
     }
 
+    fn from_piece(piece: Piece) -> Option<Self> {
+        let start = NonNull::new(piece.start as *mut u8)?;
+        let capacity = piece.capacity;
+        Some(Block { start, capacity })
+    }
+
     fn from_system(capacity: usize) -> Result<Self> {
         let layout = Layout::from_size_align(capacity, ALIGNMENT);
         // SAFETY: the layout has a non-zero size.
         let start = layout
             .ok()
             .and_then(|l| NonNull::new(unsafe { alloc_zeroed(l) }));
-        let start = start.ok_or_else(|| Error::Device {
-            device: "cpu".into(),
-            why: format!(
-                "out of memory: a buffer of {capacity} bytes was asked for, {} are in use",
-                memory_report().live
-            ),
+        let start = start.ok_or_else(|| Error::OutOfMemory {
+            device: Device::Cpu,
+            asked: capacity,
+            in_use: memory_report().live,
+            free: None,
         })?;
-        let mut pool = pool();
-        pool.report.reserved += capacity;
-        pool.count_in(capacity);
+        pool().add(capacity);
         Ok(Block { start, capacity })
     }
 
@@ -120,44 +96,33 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let mut pool = pool();
-        pool.report.live -= self.capacity;
-        let start = self.start.as_ptr() as usize;
-        pool.free.entry(self.capacity).or_default().push(start);
-    }
-}
-
-impl Pool {
-    fn take(&mut self, wanted: usize) -> Option<Block> {
-        let (&capacity, blocks) = self
-            .free
-            .range_mut(wanted..=2 * wanted)
-            .find(|(_, blocks)| !blocks.is_empty())?;
-        let start = NonNull::new(blocks.pop()? as *mut u8)?;
-        self.count_in(capacity);
-        Some(Block { start, capacity })
-    }
-
-    fn count_in(&mut self, capacity: usize) {
-        self.report.live += capacity;
-        self.report.high_water = self.report.high_water.max(self.report.live);
+        let (start, capacity) = (self.start.as_ptr() as u64, self.capacity);
+        pool().put(Piece { start, capacity });
     }
 }
 
 /// Gives all kept buffers back to the operating system.
-pub fn release_cached() {
-    let free = {
-        let mut pool = pool();
-        std::mem::take(&mut pool.free)
-    };
-    for (capacity, blocks) in free {
-        for start in blocks {
-            let Ok(layout) = Layout::from_size_align(capacity, ALIGNMENT) else {
-                continue;
-            };
-            // SAFETY: each kept block was allocated with exactly this layout and nobody refers to it.
-            unsafe { dealloc(start as *mut u8, layout) };
-            pool().report.reserved -= capacity;
-        }
+pub(super) fn release_cached() {
+    let kept = pool().drain();
+    for Piece { start, capacity } in kept {
+        let Ok(layout) = Layout::from_size_align(capacity, ALIGNMENT) else {
+            continue;
+        };
+        // SAFETY: each kept block was allocated with exactly this layout and nobody refers to it.
+        unsafe { dealloc(start as *mut u8, layout) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_memory_than_there_is_is_refused_with_figures() {
+        let said = Block::new(1 << 62).err().unwrap().to_string();
+        assert!(
+            said.contains("4194304.0 TiB") && said.contains("on cpu"),
+            "{said}"
+        );
     }
 }

@@ -6,17 +6,25 @@
 
 mod buffer;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(not(feature = "cuda"))]
+#[path = "cuda_absent.rs"]
 mod cuda;
 mod emulator;
+mod pool;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 pub(crate) use buffer::Buffer;
-pub use cpu::{MemoryReport, memory_report, poison_new_buffers, release_cached, reset_high_water};
+pub use cpu::poison_new_buffers;
+pub use cuda::{Graph, findings};
 pub use emulator::{emulator_schedule, set_emulator_schedule};
+pub use pool::MemoryReport;
 
 use crate::kernels::Launch;
 use crate::{Error, Result};
@@ -111,6 +119,63 @@ impl Device {
             Device::Cpu | Device::Emulator => Ok(()),
             Device::Cuda(index) => cuda::synchronize(index),
         }
+    }
+
+    /// Runs `work` and measures it: on a GPU the time between its first launch and the end of its
+    /// last, elsewhere the time it takes.
+    pub fn timed<T>(self, work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
+        if let Device::Cuda(index) = self {
+            return cuda::timed(index, work);
+        }
+        let begin = Instant::now();
+        let done = work()?;
+        Ok((done, begin.elapsed()))
+    }
+
+    /// Records the launches of `work` into a graph that runs them again with one call; none of them
+    /// runs now. What `work` returns comes with the graph: its tensors hold results after
+    /// [`Graph::replay`]. Inputs are changed with [`crate::tensor::Tensor::copy_from`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] on devices other than GPUs; [`Error::Kernel`] where `work` copies from or to
+    /// the host, as an operation without a kernel does.
+    pub fn capture<T>(self, work: impl FnOnce() -> Result<T>) -> Result<(Graph, T)> {
+        match self {
+            Device::Cuda(index) => cuda::capture(index, work),
+            other => Err(Error::Device {
+                device: other.to_string(),
+                why: "it records no graphs; only a GPU does".into(),
+            }),
+        }
+    }
+
+    /// What the allocator of tensors has handed out. The emulator does not count.
+    pub fn memory_report(self) -> Result<MemoryReport> {
+        match self {
+            Device::Cpu => Ok(cpu::memory_report()),
+            Device::Emulator => Ok(MemoryReport::default()),
+            Device::Cuda(index) => cuda::memory_report(index),
+        }
+    }
+
+    /// Starts the high-water mark of the report again from what is in use now.
+    pub fn reset_high_water(self) -> Result<()> {
+        match self {
+            Device::Cpu => cpu::reset_high_water(),
+            Device::Emulator => {}
+            Device::Cuda(index) => cuda::reset_high_water(index)?,
+        }
+        Ok(())
+    }
+
+    /// Gives memory that is kept for reuse back to the system.
+    pub fn release_cached(self) -> Result<()> {
+        match self {
+            Device::Cpu => cpu::release_cached(),
+            Device::Emulator => {}
+            Device::Cuda(index) => cuda::release_cached(index)?,
+        }
+        Ok(())
     }
 
     /// Memory for `bytes` bytes with unspecified contents; NaN in the emulator, and known there to be

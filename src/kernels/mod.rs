@@ -36,6 +36,12 @@ pub fn modules() -> &'static [Module] {
     MODULES
 }
 
+/// The CUDA release, as (major, minor), of the nvcc that compiled the kernels.
+pub fn toolkit() -> Option<(u32, u32)> {
+    let (major, minor) = option_env!("WHATWHERE_CUDA")?.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 /// The module that holds `kernel`: the longest name that begins the kernel's.
 pub fn module_of(kernel: &str) -> Option<&'static Module> {
     let holds = |module: &&Module| match kernel.strip_prefix(module.name) {
@@ -188,6 +194,12 @@ mod tests {
             assert_eq!(*pointers[0].cast::<[u32; 5]>(), [1, 2, 3, 4, 5]);
             assert_eq!(*pointers[1].cast::<u64>(), 11);
         }
+    }
+
+    #[test]
+    fn kernels_know_their_compiler() {
+        assert_eq!(toolkit().is_some(), !modules().is_empty());
+        assert!(toolkit().is_none_or(|(major, _)| major >= 12));
     }
 
     #[test]

@@ -170,8 +170,8 @@ impl Tensor {
     /// The elements, in row-major order.
     ///
     /// # Errors
-    /// [`Error::DType`] when `T` is not the element type; [`Error::Device`] on a GPU, whose memory the
-    /// host cannot read ([`Tensor::to_device`] copies).
+    /// [`Error::DType`] when `T` is not the element type; [`Error::Unreadable`] on a GPU
+    /// ([`Tensor::to_device`] copies).
     pub fn data<T: Element>(&self) -> Result<&[T]> {
         self.expect_dtype::<T>()?;
         // SAFETY: the buffer is aligned for every element type, initialised, and holds `len` elements
@@ -183,7 +183,7 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::InPlace`] while another tensor or a tape shares the buffer; [`Error::DType`];
-    /// [`Error::Device`] on a GPU.
+    /// [`Error::Unreadable`] on a GPU.
     pub fn data_mut<T: Element>(&mut self) -> Result<&mut [T]> {
         self.expect_dtype::<T>()?;
         let len = self.len();
@@ -281,7 +281,7 @@ impl Tensor {
     /// The raw bytes, little-endian elements in row-major order.
     ///
     /// # Errors
-    /// [`Error::Device`] on a GPU, as [`Tensor::data`].
+    /// [`Error::Unreadable`] on a GPU, as [`Tensor::data`].
     pub fn as_bytes(&self) -> Result<&[u8]> {
         // SAFETY: the buffer holds that many initialised bytes.
         Ok(unsafe { std::slice::from_raw_parts(self.buffer.host()?, self.bytes()) })

@@ -1,0 +1,130 @@
+//! Work recorded once and run again with one call: CUDA graphs.
+//!
+//! While a capture is under way, launches are recorded instead of run. A graph holds every block whose
+//! address a launch was given, so its memory stays its own. Blocks that the captured work itself
+//! allocates and frees are used again within it, as the pool does elsewhere.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cudarc::driver::{CudaGraph, sys};
+
+use super::memory::Raw;
+use super::{Gpu, gpu, lock};
+use crate::{Error, Result};
+
+/// What a capture under way knows of memory.
+#[derive(Default)]
+pub(super) struct Capture {
+    /// Every block the work uses, by address.
+    pinned: BTreeMap<u64, Arc<Raw>>,
+    /// Those it allocated itself.
+    own: Vec<Arc<Raw>>,
+}
+
+/// Recorded work. Each replay runs the same launches with the same arguments on the same memory: what
+/// the launches were given by value (learning rates, random keys) stays as it was, what lies in
+/// memory is read anew.
+pub struct Graph {
+    graph: CudaGraph,
+    gpu: &'static Gpu,
+    _memory: Capture,
+}
+
+impl Graph {
+    /// Runs the work again, after everything launched before.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn replay(&self) -> Result<()> {
+        let launched = self.graph.launch();
+        launched.map_err(self.gpu.failed("replaying a graph"))
+    }
+}
+
+/// Records the launches of `work`; none of them runs. What `work` returns comes with the graph: its
+/// tensors hold results after a replay.
+pub(in super::super) fn capture<T>(
+    index: u32,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<(Graph, T)> {
+    let gpu = gpu(index)?;
+    gpu.bind()?;
+    gpu.refuse_in_capture("another capture")?;
+    *lock(&gpu.capture) = Some(Capture::default());
+    let ended = Ended(gpu);
+    let failed = gpu.failed("capturing a graph");
+    // Relaxed: new memory may be asked of the driver meanwhile.
+    let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+    gpu.compute.begin_capture(mode).map_err(&failed)?;
+    let done = work();
+    // The stream leaves the capture even where the work failed.
+    let graph = gpu.compute.end_capture(sys::CUgraphInstantiate_flags(0));
+    let done = done?;
+    let graph = graph.map_err(&failed)?.ok_or_else(|| Error::Kernel {
+        launch: "capture".into(),
+        what: "the work launched nothing".into(),
+    })?;
+    graph.upload().map_err(&failed)?;
+    let memory = lock(&gpu.capture).take().unwrap_or_default();
+    drop(ended);
+    let graph = Graph {
+        graph,
+        gpu,
+        _memory: memory,
+    };
+    Ok((graph, done))
+}
+
+/// Ends the bookkeeping of a capture, however it goes.
+struct Ended(&'static Gpu);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Taken out first: dropping blocks takes other locks.
+        let left = lock(&self.0.capture).take();
+        drop(left);
+    }
+}
+
+impl Gpu {
+    /// A block that the captured work allocated and nobody uses any more.
+    pub(super) fn reuse_in_capture(&self, wanted: usize) -> Option<Arc<Raw>> {
+        let capture = lock(&self.capture);
+        let Capture { pinned, own } = capture.as_ref()?;
+        let unused = |raw: &&Arc<Raw>| {
+            let holders = 1 + pinned.contains_key(&raw.start()) as usize;
+            Arc::strong_count(raw) == holders
+        };
+        let fitting = own
+            .iter()
+            .filter(|raw| (wanted..=2 * wanted).contains(&raw.capacity()));
+        fitting
+            .filter(unused)
+            .min_by_key(|raw| raw.capacity())
+            .cloned()
+    }
+
+    pub(super) fn note_new_in_capture(&self, raw: &Arc<Raw>) {
+        if let Some(capture) = &mut *lock(&self.capture) {
+            capture.own.push(raw.clone());
+        }
+    }
+
+    pub(super) fn pin_in_capture(&self, raw: &Arc<Raw>) {
+        if let Some(capture) = &mut *lock(&self.capture) {
+            capture.pinned.insert(raw.start(), raw.clone());
+        }
+    }
+
+    /// What cannot be part of a graph, such as a fallback to the CPU.
+    pub(super) fn refuse_in_capture(&self, what: &str) -> Result<()> {
+        match &*lock(&self.capture) {
+            None => Ok(()),
+            Some(_) => Err(Error::Kernel {
+                launch: "capture".into(),
+                what: format!("{what} cannot be recorded into a graph"),
+            }),
+        }
+    }
+}
