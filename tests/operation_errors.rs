@@ -9,6 +9,7 @@ use whatwhere::ops::concat::Concat;
 use whatwhere::ops::conv2d::Conv2d;
 use whatwhere::ops::dropout::Dropout;
 use whatwhere::ops::global_avg_pool::GlobalAvgPool;
+use whatwhere::ops::masked_bce::MaskedBce;
 use whatwhere::ops::max_pool2d::MaxPool2d;
 use whatwhere::ops::pad2d::{Pad2d, PadMode};
 use whatwhere::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
@@ -183,4 +184,20 @@ fn cross_entropy_labels_and_settings() {
     assert!(says(ignoring, [255; 3]).contains("none of the 3 labels counts"));
     let floats = zeros(&[3], DType::F32);
     assert!(forward_error(&plain(), &[&logits, &floats]).contains("expected i32 labels"));
+}
+
+#[test]
+fn masked_bce_operands() {
+    let known: &[usize] = &[2, 3];
+    refuses(MaskedBce, &[known, known], "found 2");
+    refuses(MaskedBce, &[known; 5], "found 5");
+    let other: &[usize] = &[3, 2];
+    refuses(MaskedBce, &[known, known, other], "different shapes");
+    let operand = || zeros(known, DType::F32);
+    let (logits, targets, mask) = (operand(), operand(), operand());
+    let says = forward_error(&MaskedBce, &[&logits, &targets, &mask]);
+    assert!(says.contains("the mask's sum is 0"), "{says}");
+    let wide = zeros(known, DType::F64);
+    let says = forward_error(&MaskedBce, &[&logits, &wide, &mask]);
+    assert!(says.contains("differ in kind"), "{says}");
 }

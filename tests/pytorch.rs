@@ -11,6 +11,7 @@ use whatwhere::ops::batch_norm::BatchNorm;
 use whatwhere::ops::bilinear_resize::BilinearResize;
 use whatwhere::ops::conv2d::Conv2d;
 use whatwhere::ops::linear::Linear;
+use whatwhere::ops::masked_bce::MaskedBce;
 use whatwhere::ops::max_pool2d::MaxPool2d;
 use whatwhere::ops::pad2d::{Pad2d, PadMode};
 use whatwhere::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
@@ -205,6 +206,17 @@ fn softmax_cross_entropy() {
             class_weights: weights.map(|w| w.iter().map(|v| v.as_f64().unwrap()).collect()),
         };
         case.compare(op, &["x", "labels"]);
+    }
+}
+
+#[test]
+fn masked_bce() {
+    for case in cases("masked_bce") {
+        let operands = ["x", "t", "m", "w"];
+        let given = operands
+            .iter()
+            .filter(|name| case.tensors.contains_key(**name));
+        case.compare(MaskedBce, &operands[..given.count()]);
     }
 }
 

@@ -49,6 +49,12 @@ typedef struct GlobalAvgPoolParams {
     unsigned blocks;
 } GlobalAvgPoolParams;
 
+/** What the `masked_bce` kernels need. */
+typedef struct MaskedBceParams {
+    /** Elements of each array. */
+    unsigned long long elements;
+} MaskedBceParams;
+
 /** What the `max_pool2d` kernels need; pairs are of rows and columns. */
 typedef struct MaxPool2dParams {
     /** Extent of x. */
@@ -64,6 +70,12 @@ typedef struct MaxPool2dParams {
     /** Channels. */
     unsigned channels;
 } MaxPool2dParams;
+
+/** What the last step of a mean loss needs (`mean.cuh`). */
+typedef struct MeanParams {
+    /** Blocks whose sums are added. */
+    unsigned blocks;
+} MeanParams;
 
 /** What `permutation` needs: which permutations to make, and of what. */
 typedef struct PermutationParams {
@@ -92,6 +104,28 @@ typedef struct ResampleParams {
     /** Vectors (elements, in the scalar kernels) of y that a block makes: a power of two, at most 256. */
     unsigned columns;
 } ResampleParams;
+
+/** What the `softmax_cross_entropy` kernels need. */
+typedef struct SoftmaxCrossEntropyParams {
+    /** Rows of logits. */
+    unsigned rows;
+    /** Classes. */
+    unsigned classes;
+    /** Threads that share a row: a power of two, at most 32. */
+    unsigned lanes;
+    /** Whether rows are copied to shared memory first. */
+    unsigned staged;
+    /** Whether there is a label that does not count. */
+    unsigned has_ignored;
+    /** That label. */
+    int ignored;
+    /** 1 - epsilon, epsilon being the label smoothing. */
+    float hard;
+    /** epsilon / classes. */
+    float smooth;
+    /** epsilon / classes times the sum of the class weights. */
+    float smooth_sum;
+} SoftmaxCrossEntropyParams;
 
 /** What the `spatial_shuffle` kernels need. */
 typedef struct SpatialShuffleParams {

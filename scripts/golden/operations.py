@@ -129,6 +129,20 @@ def cross_entropy():
     g.save()
 
 
+def masked_bce():
+    g = Golden("masked_bce")
+    t, m = torch.rand(5, 7), torch.randint(0, 2, (5, 7)).double()
+    t[0] = t[0].round()
+    m[0, 0] = 1.0
+    for name, w in [("plain", None), ("weighted", torch.rand(5, 7) + 0.5)]:
+        def loss(x, t, m, w=None):
+            each = F.binary_cross_entropy_with_logits(x, t, w, reduction="none")
+            return (each * m).sum() / m.sum()
+        constants = dict(t=t, m=m) if w is None else dict(t=t, m=m, w=w)
+        g.case(name, loss, {}, constants, x=torch.randn(5, 7) * 4)
+    g.save()
+
+
 def bilinear():
     g = Golden("bilinear")
     for size in [(9, 11), (3, 2), (1, 7), (4, 5)]:
@@ -148,5 +162,5 @@ def padding():
     g.save()
 
 
-for make in [conv2d, linear, batch_norm, pooling, cross_entropy, bilinear, padding]:
+for make in [conv2d, linear, batch_norm, pooling, cross_entropy, masked_bce, bilinear, padding]:
     make()

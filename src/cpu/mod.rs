@@ -11,6 +11,7 @@ pub mod dropout;
 pub mod gemm;
 pub mod global_avg_pool;
 pub mod linear;
+pub mod masked_bce;
 pub mod max_pool2d;
 pub mod relu;
 pub mod resample;

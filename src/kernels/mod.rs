@@ -13,12 +13,14 @@ mod elementwise;
 pub mod emulator;
 pub mod global_avg_pool;
 pub mod image;
+pub mod masked_bce;
 pub mod max_pool2d;
 #[allow(missing_docs)]
 pub mod params;
 pub mod permutation;
 pub mod relu;
 pub mod resample;
+pub mod softmax_cross_entropy;
 pub mod spatial_shuffle;
 
 /// One kernel file, compiled for GPUs.
@@ -73,11 +75,17 @@ unsafe impl Params for params::ElementwiseParams {}
 // SAFETY: as above.
 unsafe impl Params for params::GlobalAvgPoolParams {}
 // SAFETY: as above.
+unsafe impl Params for params::MaskedBceParams {}
+// SAFETY: as above.
 unsafe impl Params for params::MaxPool2dParams {}
+// SAFETY: as above.
+unsafe impl Params for params::MeanParams {}
 // SAFETY: as above.
 unsafe impl Params for params::PermutationParams {}
 // SAFETY: as above.
 unsafe impl Params for params::ResampleParams {}
+// SAFETY: as above.
+unsafe impl Params for params::SoftmaxCrossEntropyParams {}
 // SAFETY: as above.
 unsafe impl Params for params::SpatialShuffleParams {}
 

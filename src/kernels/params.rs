@@ -91,6 +91,20 @@ const _: () = {
     ["Offset of field: GlobalAvgPoolParams::blocks"]
         [::std::mem::offset_of!(GlobalAvgPoolParams, blocks) - 12usize];
 };
+#[doc = " What the `masked_bce` kernels need."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct MaskedBceParams {
+    #[doc = " Elements of each array."]
+    pub elements: ::std::os::raw::c_ulonglong,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MaskedBceParams"][::std::mem::size_of::<MaskedBceParams>() - 8usize];
+    ["Alignment of MaskedBceParams"][::std::mem::align_of::<MaskedBceParams>() - 8usize];
+    ["Offset of field: MaskedBceParams::elements"]
+        [::std::mem::offset_of!(MaskedBceParams, elements) - 0usize];
+};
 #[doc = " What the `max_pool2d` kernels need; pairs are of rows and columns."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
@@ -124,6 +138,19 @@ const _: () = {
         [::std::mem::offset_of!(MaxPool2dParams, padding) - 32usize];
     ["Offset of field: MaxPool2dParams::channels"]
         [::std::mem::offset_of!(MaxPool2dParams, channels) - 40usize];
+};
+#[doc = " What the last step of a mean loss needs (`mean.cuh`)."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct MeanParams {
+    #[doc = " Blocks whose sums are added."]
+    pub blocks: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MeanParams"][::std::mem::size_of::<MeanParams>() - 4usize];
+    ["Alignment of MeanParams"][::std::mem::align_of::<MeanParams>() - 4usize];
+    ["Offset of field: MeanParams::blocks"][::std::mem::offset_of!(MeanParams, blocks) - 0usize];
 };
 #[doc = " What `permutation` needs: which permutations to make, and of what."]
 #[repr(C)]
@@ -184,6 +211,54 @@ const _: () = {
         [::std::mem::offset_of!(ResampleParams, taps) - 20usize];
     ["Offset of field: ResampleParams::columns"]
         [::std::mem::offset_of!(ResampleParams, columns) - 28usize];
+};
+#[doc = " What the `softmax_cross_entropy` kernels need."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq)]
+pub struct SoftmaxCrossEntropyParams {
+    #[doc = " Rows of logits."]
+    pub rows: ::std::os::raw::c_uint,
+    #[doc = " Classes."]
+    pub classes: ::std::os::raw::c_uint,
+    #[doc = " Threads that share a row: a power of two, at most 32."]
+    pub lanes: ::std::os::raw::c_uint,
+    #[doc = " Whether rows are copied to shared memory first."]
+    pub staged: ::std::os::raw::c_uint,
+    #[doc = " Whether there is a label that does not count."]
+    pub has_ignored: ::std::os::raw::c_uint,
+    #[doc = " That label."]
+    pub ignored: ::std::os::raw::c_int,
+    #[doc = " 1 - epsilon, epsilon being the label smoothing."]
+    pub hard: f32,
+    #[doc = " epsilon / classes."]
+    pub smooth: f32,
+    #[doc = " epsilon / classes times the sum of the class weights."]
+    pub smooth_sum: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SoftmaxCrossEntropyParams"]
+        [::std::mem::size_of::<SoftmaxCrossEntropyParams>() - 36usize];
+    ["Alignment of SoftmaxCrossEntropyParams"]
+        [::std::mem::align_of::<SoftmaxCrossEntropyParams>() - 4usize];
+    ["Offset of field: SoftmaxCrossEntropyParams::rows"]
+        [::std::mem::offset_of!(SoftmaxCrossEntropyParams, rows) - 0usize];
+    ["Offset of field: SoftmaxCrossEntropyParams::classes"]
+        [::std::mem::offset_of!(SoftmaxCrossEntropyParams, classes) - 4usize];
+    ["Offset of field: SoftmaxCrossEntropyParams::lanes"]
+        [::std::mem::offset_of!(SoftmaxCrossEntropyParams, lanes) - 8usize];
+    ["Offset of field: SoftmaxCrossEntropyParams::staged"]
+        [::std::mem::offset_of!(SoftmaxCrossEntropyParams, staged) - 12usize];
+    ["Offset of field: SoftmaxCrossEntropyParams::has_ignored"]
+        [::std::mem::offset_of!(SoftmaxCrossEntropyParams, has_ignored) - 16usize];
+    ["Offset of field: SoftmaxCrossEntropyParams::ignored"]
+        [::std::mem::offset_of!(SoftmaxCrossEntropyParams, ignored) - 20usize];
+    ["Offset of field: SoftmaxCrossEntropyParams::hard"]
+        [::std::mem::offset_of!(SoftmaxCrossEntropyParams, hard) - 24usize];
+    ["Offset of field: SoftmaxCrossEntropyParams::smooth"]
+        [::std::mem::offset_of!(SoftmaxCrossEntropyParams, smooth) - 28usize];
+    ["Offset of field: SoftmaxCrossEntropyParams::smooth_sum"]
+        [::std::mem::offset_of!(SoftmaxCrossEntropyParams, smooth_sum) - 32usize];
 };
 #[doc = " What the `spatial_shuffle` kernels need."]
 #[repr(C)]

@@ -141,6 +141,7 @@ pub fn declarations() -> Vec<Declaration> {
         super::concat::DECLARATION,
         super::dropout::DECLARATION,
         super::softmax_cross_entropy::DECLARATION,
+        super::masked_bce::DECLARATION,
         super::spatial_shuffle::DECLARATION,
     ]
 }

@@ -17,6 +17,7 @@ pub mod dropout;
 mod fallback;
 pub mod global_avg_pool;
 pub mod linear;
+pub mod masked_bce;
 pub mod max_pool2d;
 pub mod pad2d;
 pub mod relu;

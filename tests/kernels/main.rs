@@ -8,11 +8,13 @@ mod batch_norm;
 mod bounds;
 mod cast;
 mod global_avg_pool;
+mod masked_bce;
 mod max_pool2d;
 mod numbers;
 mod permutation;
 mod relu;
 mod resample;
+mod softmax_cross_entropy;
 mod spatial_shuffle;
 
 use whatwhere::kernels::Launch;
