@@ -29,6 +29,7 @@
 
 #include "include/mean.cuh"
 #include "include/numbers.cuh"
+#include "include/rows.cuh"
 
 namespace {
 
@@ -43,30 +44,11 @@ __device__ __forceinline__ bool is_class(const SoftmaxCrossEntropyParams& p, int
 }
 __device__ __forceinline__ float weight_of(const float* weights, unsigned c) { return weights ? weights[c] : 1.0f; }
 
-// The block's rows: copied to shared memory, or where they are.
-template <class T>
-__device__ __forceinline__ const T* rows_of_block(const SoftmaxCrossEntropyParams& p, const T* logits) {
-    const unsigned rows_per_block = threads / p.lanes, first = blockIdx.x * rows_per_block;
-    const T* rows = logits + size_t(first) * p.classes;
-    if (!p.staged) return rows;
-    constexpr unsigned size = Vector<T>::size;
-    T* tile = dynamic_shared<T>();
-    const unsigned count = min(rows_per_block, p.rows - first) * p.classes, whole = count - count % size;
-    for (unsigned at = threadIdx.x * size; at < whole; at += threads * size) {
-        Pack<T, size> pack;
-        pack.load(rows + at);
-        pack.store(tile + at);
-    }
-    if (whole + threadIdx.x < count) tile[whole + threadIdx.x] = rows[whole + threadIdx.x];
-    __syncthreads();
-    return tile;
-}
-
 template <class T>
 __device__ void loss_of_rows(const SoftmaxCrossEntropyParams& p, const T* __restrict__ logits,
                              const int* __restrict__ labels, const float* __restrict__ weights,
                              float* __restrict__ statistics, float* __restrict__ partial) {
-    const T* rows = rows_of_block(p, logits);
+    const T* rows = rows_of_block<threads>(logits, p.rows, p.classes, p.lanes, blockIdx.x, p.staged);
     const unsigned lane = threadIdx.x % p.lanes, row = threadIdx.x / p.lanes;
     const unsigned index = blockIdx.x * (threads / p.lanes) + row;
     const bool inside = index < p.rows;

@@ -77,6 +77,28 @@ typedef struct MeanParams {
     unsigned blocks;
 } MeanParams;
 
+/** What the `metrics` kernels need. */
+typedef struct MetricsParams {
+    /** Rows of logits. */
+    unsigned rows;
+    /** Classes. */
+    unsigned classes;
+    /** Threads that share a row: a power of two, at most 32. */
+    unsigned lanes;
+    /** Whether rows are copied to shared memory first. */
+    unsigned staged;
+    /** Bytes of shared memory for that. */
+    unsigned tile;
+    /** Whether a block gathers its confusion matrix in shared memory. */
+    unsigned gathered;
+    /** Whether there is a label that does not count. */
+    unsigned has_ignored;
+    /** That label. */
+    int ignored;
+    /** The two k of the top-k hits. */
+    unsigned k[2];
+} MetricsParams;
+
 /** What `permutation` needs: which permutations to make, and of what. */
 typedef struct PermutationParams {
     /** Philox key words of `rng::Key`. */
@@ -140,5 +162,25 @@ typedef struct SpatialShuffleParams {
     /** Table entries from one image's table to the next one's: 0 when the batch shares a table. */
     unsigned table_stride;
 } SpatialShuffleParams;
+
+/** What the `transform` kernels need. */
+typedef struct TransformParams {
+    /** The run's seed, low word first. */
+    unsigned seed[2];
+    /** The epoch, low word first. */
+    unsigned epoch[2];
+    /** `rng::Purpose::Augment`. */
+    unsigned purpose;
+    /** Whether images are moved and mirrored at all. */
+    unsigned augment;
+    /** By how many pixels at most. */
+    unsigned pad;
+    /** Images of the data set. */
+    unsigned samples;
+    /** Rows of an image. */
+    unsigned height;
+    /** Columns of an image. */
+    unsigned width;
+} TransformParams;
 
 #endif

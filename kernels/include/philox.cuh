@@ -15,3 +15,30 @@ __device__ __forceinline__ uint4 philox4x32(uint2 key, uint4 counter) {
     }
     return counter;
 }
+
+// A lane of a key read from its beginning: `rng::Stream`.
+struct Stream {
+    uint2 key;
+    unsigned lane, block = 0, used = 4;
+    uint4 words = {};
+
+    __device__ Stream(uint2 key, unsigned lane) : key(key), lane(lane) {}
+
+    // The next 32 random bits.
+    __device__ unsigned next() {
+        if (used == 4) {
+            words = philox4x32(key, make_uint4(block++, lane, 0, 0));
+            used = 0;
+        }
+        ++used;
+        return used == 1 ? words.x : used == 2 ? words.y : used == 3 ? words.z : words.w;
+    }
+
+    // A uniform integer in 0 .. n − 1, without bias (Lemire 2019).
+    __device__ unsigned below(unsigned n) {
+        const unsigned least = (0u - n) % n;
+        unsigned bits = next();
+        while (bits * n < least) bits = next();
+        return __umulhi(bits, n);
+    }
+};

@@ -55,7 +55,7 @@ impl Normalise {
 
     /// What each of the 256 pixel values becomes, per channel. The order of the operations is
     /// torchvision's (`ToTensor`, then `Normalize`), so the floats are the same to the last bit.
-    fn table(&self) -> [[f32; 256]; 3] {
+    pub fn table(&self) -> [[f32; 256]; 3] {
         std::array::from_fn(|c| {
             std::array::from_fn(|v| (v as f32 / 255.0 - self.mean[c]) / self.std[c])
         })

@@ -15,13 +15,16 @@ pub mod global_avg_pool;
 pub mod image;
 pub mod masked_bce;
 pub mod max_pool2d;
+pub mod metrics;
 #[allow(missing_docs)]
 pub mod params;
 pub mod permutation;
 pub mod relu;
 pub mod resample;
+mod rows;
 pub mod softmax_cross_entropy;
 pub mod spatial_shuffle;
+pub mod transform;
 
 /// One kernel file, compiled for GPUs.
 #[derive(Clone, Copy)]
@@ -81,6 +84,8 @@ unsafe impl Params for params::MaxPool2dParams {}
 // SAFETY: as above.
 unsafe impl Params for params::MeanParams {}
 // SAFETY: as above.
+unsafe impl Params for params::MetricsParams {}
+// SAFETY: as above.
 unsafe impl Params for params::PermutationParams {}
 // SAFETY: as above.
 unsafe impl Params for params::ResampleParams {}
@@ -88,6 +93,8 @@ unsafe impl Params for params::ResampleParams {}
 unsafe impl Params for params::SoftmaxCrossEntropyParams {}
 // SAFETY: as above.
 unsafe impl Params for params::SpatialShuffleParams {}
+// SAFETY: as above.
+unsafe impl Params for params::TransformParams {}
 
 /// A kernel with its geometry and arguments, ready to run on a GPU or in the emulator.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -152,6 +152,49 @@ const _: () = {
     ["Alignment of MeanParams"][::std::mem::align_of::<MeanParams>() - 4usize];
     ["Offset of field: MeanParams::blocks"][::std::mem::offset_of!(MeanParams, blocks) - 0usize];
 };
+#[doc = " What the `metrics` kernels need."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct MetricsParams {
+    #[doc = " Rows of logits."]
+    pub rows: ::std::os::raw::c_uint,
+    #[doc = " Classes."]
+    pub classes: ::std::os::raw::c_uint,
+    #[doc = " Threads that share a row: a power of two, at most 32."]
+    pub lanes: ::std::os::raw::c_uint,
+    #[doc = " Whether rows are copied to shared memory first."]
+    pub staged: ::std::os::raw::c_uint,
+    #[doc = " Bytes of shared memory for that."]
+    pub tile: ::std::os::raw::c_uint,
+    #[doc = " Whether a block gathers its confusion matrix in shared memory."]
+    pub gathered: ::std::os::raw::c_uint,
+    #[doc = " Whether there is a label that does not count."]
+    pub has_ignored: ::std::os::raw::c_uint,
+    #[doc = " That label."]
+    pub ignored: ::std::os::raw::c_int,
+    #[doc = " The two k of the top-k hits."]
+    pub k: [::std::os::raw::c_uint; 2usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MetricsParams"][::std::mem::size_of::<MetricsParams>() - 40usize];
+    ["Alignment of MetricsParams"][::std::mem::align_of::<MetricsParams>() - 4usize];
+    ["Offset of field: MetricsParams::rows"][::std::mem::offset_of!(MetricsParams, rows) - 0usize];
+    ["Offset of field: MetricsParams::classes"]
+        [::std::mem::offset_of!(MetricsParams, classes) - 4usize];
+    ["Offset of field: MetricsParams::lanes"]
+        [::std::mem::offset_of!(MetricsParams, lanes) - 8usize];
+    ["Offset of field: MetricsParams::staged"]
+        [::std::mem::offset_of!(MetricsParams, staged) - 12usize];
+    ["Offset of field: MetricsParams::tile"][::std::mem::offset_of!(MetricsParams, tile) - 16usize];
+    ["Offset of field: MetricsParams::gathered"]
+        [::std::mem::offset_of!(MetricsParams, gathered) - 20usize];
+    ["Offset of field: MetricsParams::has_ignored"]
+        [::std::mem::offset_of!(MetricsParams, has_ignored) - 24usize];
+    ["Offset of field: MetricsParams::ignored"]
+        [::std::mem::offset_of!(MetricsParams, ignored) - 28usize];
+    ["Offset of field: MetricsParams::k"][::std::mem::offset_of!(MetricsParams, k) - 32usize];
+};
 #[doc = " What `permutation` needs: which permutations to make, and of what."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
@@ -289,4 +332,46 @@ const _: () = {
         [::std::mem::offset_of!(SpatialShuffleParams, vectors) - 12usize];
     ["Offset of field: SpatialShuffleParams::table_stride"]
         [::std::mem::offset_of!(SpatialShuffleParams, table_stride) - 16usize];
+};
+#[doc = " What the `transform` kernels need."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct TransformParams {
+    #[doc = " The run's seed, low word first."]
+    pub seed: [::std::os::raw::c_uint; 2usize],
+    #[doc = " The epoch, low word first."]
+    pub epoch: [::std::os::raw::c_uint; 2usize],
+    #[doc = " `rng::Purpose::Augment`."]
+    pub purpose: ::std::os::raw::c_uint,
+    #[doc = " Whether images are moved and mirrored at all."]
+    pub augment: ::std::os::raw::c_uint,
+    #[doc = " By how many pixels at most."]
+    pub pad: ::std::os::raw::c_uint,
+    #[doc = " Images of the data set."]
+    pub samples: ::std::os::raw::c_uint,
+    #[doc = " Rows of an image."]
+    pub height: ::std::os::raw::c_uint,
+    #[doc = " Columns of an image."]
+    pub width: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of TransformParams"][::std::mem::size_of::<TransformParams>() - 40usize];
+    ["Alignment of TransformParams"][::std::mem::align_of::<TransformParams>() - 4usize];
+    ["Offset of field: TransformParams::seed"]
+        [::std::mem::offset_of!(TransformParams, seed) - 0usize];
+    ["Offset of field: TransformParams::epoch"]
+        [::std::mem::offset_of!(TransformParams, epoch) - 8usize];
+    ["Offset of field: TransformParams::purpose"]
+        [::std::mem::offset_of!(TransformParams, purpose) - 16usize];
+    ["Offset of field: TransformParams::augment"]
+        [::std::mem::offset_of!(TransformParams, augment) - 20usize];
+    ["Offset of field: TransformParams::pad"]
+        [::std::mem::offset_of!(TransformParams, pad) - 24usize];
+    ["Offset of field: TransformParams::samples"]
+        [::std::mem::offset_of!(TransformParams, samples) - 28usize];
+    ["Offset of field: TransformParams::height"]
+        [::std::mem::offset_of!(TransformParams, height) - 32usize];
+    ["Offset of field: TransformParams::width"]
+        [::std::mem::offset_of!(TransformParams, width) - 36usize];
 };

@@ -10,12 +10,14 @@ mod cast;
 mod global_avg_pool;
 mod masked_bce;
 mod max_pool2d;
+mod metrics;
 mod numbers;
 mod permutation;
 mod relu;
 mod resample;
 mod softmax_cross_entropy;
 mod spatial_shuffle;
+mod transform;
 
 use whatwhere::kernels::Launch;
 use whatwhere::kernels::emulator::{self, Schedule};
