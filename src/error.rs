@@ -63,10 +63,10 @@ pub enum Error {
     ForeignVar { what: &'static str },
 
     /// A loss or gradient stopped being a finite number.
-    #[error("{what} is not finite at step {step}: first seen in {layer}. {advice}")]
+    #[error("{what} is not finite at {place}: first seen in {layer}. {advice}")]
     NotFinite {
         what: &'static str,
-        step: u64,
+        place: String,
         layer: String,
         advice: &'static str,
     },

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::say;
 use crate::Result;
 use crate::data::{self, OpenOptions, Split};
 
@@ -26,7 +27,7 @@ enum DataCommand {
         source: Source,
         /// Split: train, test
         #[arg(long, default_value = "train")]
-        split: Split,
+        split: String,
         /// Picture to write
         #[arg(long, value_name = "FILE", default_value = "preview.png")]
         out: PathBuf,
@@ -70,33 +71,38 @@ impl Source {
 /// Runs the command.
 pub fn run(args: DataArgs) -> Result<()> {
     match args.command {
-        DataCommand::List => list(),
+        DataCommand::List => list()?,
         DataCommand::Check(source) => check(&source)?,
         DataCommand::Preview { source, split, out } => {
-            let set = data::open(&source.name, split, &source.options())?;
+            let set = data::open(&source.name, split.parse()?, &source.options())?;
             data::preview::grid(set.as_ref(), 8, 8, 2)?.write_png(&out)?;
-            println!("{}", out.display());
+            say(out.display())?;
         }
     }
     Ok(())
 }
 
-fn list() {
-    println!("real, with --root:");
+fn list() -> Result<()> {
+    say("real, with --root:")?;
     for which in data::cifar::Cifar::ALL {
-        println!("  {:<18} folder {}", which.name(), which.folder());
+        say(format_args!(
+            "  {:<18} folder {}",
+            which.name(),
+            which.folder()
+        ))?;
     }
-    println!("generated:");
+    say("generated:")?;
     for entry in data::synthetic::pack() {
-        println!(
+        say(format_args!(
             "  {:<18} {} px, {} classes. {} A bag of features reaches {:.1} %.",
             entry.task.name(),
             entry.size,
             entry.classes,
             entry.sentence,
             100.0 * entry.ceiling
-        );
+        ))?;
     }
+    Ok(())
 }
 
 fn check(source: &Source) -> Result<()> {
@@ -105,7 +111,7 @@ fn check(source: &Source) -> Result<()> {
         let mut counts = vec![0u32; set.classes().len()];
         (0..set.len()).for_each(|i| counts[set.label(i) as usize] += 1);
         let [h, w, c] = set.shape();
-        println!(
+        say(format_args!(
             "{} {split}: {} images of {h}×{w}×{c}, {} classes of {} to {} images, SHA-256 {}",
             set.name(),
             set.len(),
@@ -113,7 +119,7 @@ fn check(source: &Source) -> Result<()> {
             counts.iter().min().unwrap_or(&0),
             counts.iter().max().unwrap_or(&0),
             set.sha256()?
-        );
+        ))?;
     }
     Ok(())
 }

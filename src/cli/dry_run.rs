@@ -1,5 +1,6 @@
 //! `whatwhere train --dry-run`: the network as a table.
 
+use super::say;
 use crate::Result;
 use crate::experiment::Run;
 use crate::models::Row;
@@ -51,13 +52,12 @@ pub fn print(run: &Run) -> Result<()> {
                 5.. => format!("{cell:>width$}"),
                 _ => format!("{cell:<width$}"),
             });
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        say(cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
-    println!(
+    say(
         "\nbits: log2 of the number of arrangements made equal (of one channel). \
-         field: side of the theoretical receptive field in pixels."
-    );
-    Ok(())
+         field: side of the theoretical receptive field in pixels.",
+    )
 }
 
 fn cells(row: &Row, image: usize) -> Vec<String> {

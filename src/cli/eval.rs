@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::Ui;
+use super::{Ui, note, say};
 use crate::experiment::{Run, Settings, read_settings, write_json};
 use crate::train::{TestDraw, evaluate, load_weights, mean_and_std};
 use crate::{Error, Result};
@@ -45,7 +45,13 @@ pub fn run(args: EvalArgs, ui: &Ui) -> Result<()> {
     if args.passes == 0 || args.passes > 256 {
         return Err(Error::setting("passes", args.passes, "expected 1 to 256"));
     }
-    let there = read_settings(&args.run.join("config.toml"))?;
+    let config = args.run.join("config.toml");
+    if !config.is_file() {
+        let what =
+            "there is no run here (no config.toml): give the --out folder of `whatwhere train`";
+        return Err(Error::file(&args.run, what));
+    }
+    let there = read_settings(&config)?;
     let run = Run::new(args.settings.or(there))?;
     let weights = match args.weights.as_str() {
         name @ ("best" | "last") => args.run.join(format!("{name}.safetensors")),
@@ -67,17 +73,21 @@ pub fn run(args: EvalArgs, ui: &Ui) -> Result<()> {
         accuracies.push(found.accuracy);
         losses.push(found.loss);
         if !ui.quiet {
-            eprintln!("pass {}: {:.2} %", pass + 1, 100.0 * found.accuracy);
+            note(format_args!(
+                "pass {}: {:.2} %",
+                pass + 1,
+                100.0 * found.accuracy
+            ));
         }
     }
     let (mean, std) = mean_and_std(&accuracies);
     let loss_mean = mean_and_std(&losses).0;
-    println!(
+    say(format_args!(
         "test accuracy {:.2} ± {:.2} % over {} passes, loss {loss_mean:.4}",
         100.0 * mean,
         100.0 * std,
         args.passes
-    );
+    ))?;
     if let Some(path) = &args.json {
         let outcome = Outcome {
             run: args.run,

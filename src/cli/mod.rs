@@ -9,6 +9,8 @@ mod report;
 mod sweep;
 mod train;
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +20,9 @@ use crate::{Error, Result};
 
 /// Set by Ctrl-C: the running step is finished, the state saved, and the program ends.
 static STOP: AtomicBool = AtomicBool::new(false);
+
+/// More threads than any processor has: their stacks alone would fill the memory.
+const MOST_THREADS: usize = 1024;
 
 /// Exit code of a run that was interrupted and can be resumed.
 const INTERRUPTED: u8 = 130;
@@ -71,11 +76,11 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ Error::Interrupted { .. }) => {
-            eprintln!("{error}");
+            note(error);
             ExitCode::from(INTERRUPTED)
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            note(format_args!("error: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -85,8 +90,9 @@ fn run(cli: Cli) -> Result<()> {
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
     log.with_max_level(cli.ui.log_level).init();
     if let Some(threads) = cli.ui.threads {
-        if threads == 0 {
-            return Err(Error::setting("threads", threads, "expected at least one"));
+        if !(1..=MOST_THREADS).contains(&threads) {
+            let why = format!("expected 1 to {MOST_THREADS}");
+            return Err(Error::setting("threads", threads, why));
         }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         pool.build_global()
@@ -111,4 +117,17 @@ fn run(cli: Cli) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Writes a line of results to standard output. That nobody reads it any more (`| head`) is no error.
+fn say(line: impl Display) -> Result<()> {
+    match writeln!(io::stdout().lock(), "{line}") {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(Error::io("standard output", "write")),
+    }
+}
+
+/// Writes a line to standard error; a run goes on where nobody can read it.
+fn note(line: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }

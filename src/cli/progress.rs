@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Ui;
+use super::{Ui, note};
 use crate::experiment::{Combination, RunSummary, SweepObserver};
 use crate::train::{EpochRecord, Observer, Progress};
 
@@ -80,7 +80,7 @@ impl Observer for Report {
             }
             Style::Lines { last } if last.elapsed() >= LINE_EVERY => {
                 *last = Instant::now();
-                eprintln!("{}", line(progress));
+                note(line(progress));
             }
             Style::Lines { .. } => {}
         }
@@ -101,7 +101,7 @@ impl Observer for Report {
         match &self.style {
             Style::Quiet => {}
             Style::Bar(bar) => bar.println(text),
-            Style::Lines { .. } => eprintln!("{text}"),
+            Style::Lines { .. } => note(text),
         }
     }
 }
@@ -144,13 +144,13 @@ impl SweepObserver for SweepReport {
             true => format!("{:.1} s", summary.seconds),
             false => "was finished".to_owned(),
         };
-        eprintln!(
+        note(format_args!(
             "{} {}: {:.2} ± {:.2} % ({done})",
             self.place,
             combination.name,
             100.0 * summary.test_accuracy_mean10,
             100.0 * summary.test_accuracy_std10
-        );
+        ));
     }
 }
 

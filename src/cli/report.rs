@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::say;
 use crate::Result;
 use crate::experiment::report;
 use crate::experiment::table::{self, Curve, Finished};
@@ -25,7 +26,6 @@ pub fn run(args: ReportArgs) -> Result<()> {
     let page = report::html(&runs, &report::command_of(&args.folder, &runs)?)?;
     let out = args.out.unwrap_or_else(|| args.folder.join("report.html"));
     write_atomically(&out, page.as_bytes())?;
-    println!("{}", table::text(&Curve::of(&runs)?));
-    println!("{}", out.display());
-    Ok(())
+    say(table::text(&Curve::of(&runs)?))?;
+    say(out.display())
 }

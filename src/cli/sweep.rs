@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::progress::SweepReport;
-use super::{STOP, Ui};
+use super::{STOP, Ui, say};
 use crate::experiment::{Grid, Settings, read_settings, table};
 use crate::{Error, Result};
 
@@ -61,16 +61,15 @@ pub fn run(args: SweepArgs, ui: &Ui) -> Result<()> {
     };
     if args.dry_run {
         for combination in grid.combinations()? {
-            println!("{}", combination.name);
+            say(&combination.name)?;
         }
         return Ok(());
     }
     let mut report = SweepReport::new(ui);
     match grid.run(&args.out, &mut report, &STOP)? {
         Some(result) => {
-            println!("{}", table::text(&result.curves));
-            println!("{}", args.out.join("report.html").display());
-            Ok(())
+            say(table::text(&result.curves))?;
+            say(args.out.join("report.html").display())
         }
         None => Err(Error::Interrupted {
             how_to_resume: "every step so far is saved. Give the same command again to go on"

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::progress::Report;
-use super::{STOP, Ui, dry_run};
+use super::{STOP, Ui, dry_run, say};
 use crate::experiment::{Run, RunSummary, Settings, read_settings};
 use crate::{Error, Result};
 
@@ -44,10 +44,7 @@ pub fn run(args: TrainArgs, ui: &Ui) -> Result<()> {
     let summary = run.train(&args.out, args.resume, &mut report, &STOP)?;
     report.finish();
     match summary {
-        Some(summary) => {
-            print_summary(&summary, &args.out);
-            Ok(())
-        }
+        Some(summary) => print_summary(&summary, &args.out),
         None => Err(Error::Interrupted {
             how_to_resume: how_to_resume(&args.out),
         }),
@@ -61,9 +58,9 @@ fn how_to_resume(folder: &Path) -> String {
     )
 }
 
-fn print_summary(s: &RunSummary, folder: &Path) {
+fn print_summary(s: &RunSummary, folder: &Path) -> Result<()> {
     let percent = |share: f64| 100.0 * share;
-    println!(
+    say(format_args!(
         "{} on {}, {} from {}: test accuracy {:.2} % after the last epoch, {:.2} % after the best ({}); \
          ten passes of the best {:.2} ± {:.2} %",
         s.model,
@@ -75,6 +72,6 @@ fn print_summary(s: &RunSummary, folder: &Path) {
         s.best_epoch,
         percent(s.test_accuracy_mean10),
         percent(s.test_accuracy_std10)
-    );
-    println!("{}", folder.join("summary.json").display());
+    ))?;
+    say(folder.join("summary.json").display())
 }

@@ -168,13 +168,18 @@ fn find(which: Cifar, root: &Path, split: Split) -> Result<PathBuf> {
 
 /// The bytes of a file, after its size was found right.
 fn read(which: Cifar, path: &Path, official: usize, options: CifarOptions) -> Result<Vec<u8>> {
-    if !path.is_file() {
-        let what = format!("the file is missing; unpack the \"binary version\" from {HOME} again");
-        return Err(Error::file(path, what));
-    }
+    expect_file(path)?;
     let found = fs::metadata(path).map_err(Error::io(path, "read"))?.len();
     check_size(which, found, official as u64, options).map_err(|w| Error::file(path, w))?;
     fs::read(path).map_err(Error::io(path, "read"))
+}
+
+fn expect_file(path: &Path) -> Result<()> {
+    if path.is_file() {
+        return Ok(());
+    }
+    let what = format!("the file is missing; unpack the \"binary version\" from {HOME} again");
+    Err(Error::file(path, what))
 }
 
 fn check_size(
@@ -203,7 +208,7 @@ fn check_size(
         Err(format!("truncated inside record {whole}: {facts}; {again}"))
     } else if !options.allow_partial {
         Err(format!(
-            "truncated: {facts}; {again}, or allow a partial set if this is meant"
+            "truncated: {facts}; {again} (in code, `allow_partial` takes a part of the set)"
         ))
     } else {
         Ok(())
@@ -226,6 +231,7 @@ fn check_labels(which: Cifar, path: &Path, number: usize, labels: &[u8]) -> Resu
 }
 
 fn class_names(path: &Path, expected: usize) -> Result<Vec<String>> {
+    expect_file(path)?;
     let text = fs::read_to_string(path).map_err(Error::io(path, "read the class names"))?;
     let names: Vec<String> = text
         .lines()

@@ -17,6 +17,7 @@ use super::settings::{Settings, need};
 use crate::data::{self, Augment, Dataset, Loader, LoaderOptions, Split, Subset};
 use crate::device::Device;
 use crate::models::{Architecture, Network};
+use crate::nn::Layer;
 use crate::tensor::DType;
 use crate::train::{
     Ending, EpochRecord, Observer, Progress, Trainer, load_weights, save_weights, ten_passes,
@@ -83,6 +84,16 @@ impl Run {
         let settings = settings.complete();
         settings.recipe()?.schedule(1)?;
         settings.augmentation()?;
+        for (name, count) in [
+            ("train-images", settings.train_images),
+            ("test-images", settings.test_images),
+            ("batch", settings.batch),
+            ("test-batch", settings.test_batch),
+        ] {
+            if count == Some(0) {
+                return Err(Error::setting(name, 0, "expected at least one image"));
+            }
+        }
         dtype(&settings)?;
         need("device", &settings.device)?
             .parse::<Device>()?
@@ -134,8 +145,12 @@ impl Run {
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<Option<RunSummary>> {
-        let _lock = self.claim(folder, resume)?;
+        self.check_folder(folder, resume)?;
         let [train, test] = self.loaders()?;
+        self.check_smallest_batch(&train)?;
+        let _lock = Lock::take(folder)?;
+        // Once more: another run may have begun here while the data was read.
+        self.check_folder(folder, resume)?;
         let config = self.settings.to_toml()?;
         write_atomically(&folder.join("config.toml"), config.as_bytes())?;
         let env =
@@ -228,9 +243,8 @@ impl Run {
         })
     }
 
-    /// Makes the folder this run's own: nobody else is in it, and it is empty or holds this run.
-    fn claim(&self, folder: &Path, resume: bool) -> Result<Lock> {
-        let lock = Lock::take(folder)?;
+    /// A folder holds no run yet, or this one.
+    fn check_folder(&self, folder: &Path, resume: bool) -> Result<()> {
         let config = folder.join("config.toml");
         if config.exists() {
             if !resume {
@@ -245,7 +259,34 @@ impl Run {
                 return Err(Error::file(&config, what));
             }
         }
-        Ok(lock)
+        Ok(())
+    }
+
+    /// One value has no variance: said before training rather than at the batch that comes to it.
+    fn check_smallest_batch(&self, train: &Loader) -> Result<()> {
+        let (images, batch) = (train.dataset().len(), train.options().batch);
+        let limit = self.settings.limit_batches.unwrap_or(usize::MAX);
+        let last = match images % batch {
+            0 => batch,
+            _ if limit < train.batches() => batch,
+            rest => rest,
+        };
+        if last > 1 {
+            return Ok(());
+        }
+        let mut refused = None;
+        self.network.visit(|stage, layer, input| {
+            let norm = matches!(layer, Layer::BatchNorm(_));
+            if norm && input.len() == input.channels() && refused.is_none() {
+                let why = format!(
+                    "of {images} images the last batch holds one, and layer {} cannot normalise a \
+                     single value per channel: choose a batch that leaves more",
+                    stage.name
+                );
+                refused = Some(Error::setting("batch", batch, why));
+            }
+        })?;
+        refused.map_or(Ok(()), Err)
     }
 
     /// Loaders of the training and the test set.
@@ -308,7 +349,7 @@ impl Lock {
 /// The settings in a run folder.
 pub fn read_settings(config: &Path) -> Result<Settings> {
     let text = fs::read_to_string(config).map_err(Error::io(config, "read"))?;
-    Settings::from_toml(&text).map_err(|e| Error::file(config, e.to_string()))
+    Settings::from_toml(&text, config)
 }
 
 /// The summary in a run folder; `None` if the run is not finished.

@@ -4,7 +4,7 @@
 //! specifically over what was said more generally (flags over a file over the defaults of the data
 //! set); [`Settings::complete`] fills in what nobody said. What a run folder keeps is complete.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -131,21 +131,28 @@ settings! {
 }
 
 impl Settings {
-    /// Settings from the text of a TOML file.
+    /// Settings from the text of a TOML file, which errors call `path`.
     ///
     /// # Errors
-    /// What TOML says of an unknown name or a value of another type; a file of a newer version.
-    pub fn from_toml(text: &str) -> Result<Self> {
+    /// [`Error::File`] with the line of an unknown name or of a value of another type, or for a file
+    /// of a newer version.
+    pub fn from_toml(text: &str, path: &Path) -> Result<Self> {
         let newer = toml::from_str::<toml::Table>(text)
             .ok()
             .and_then(|t| t.get("version")?.as_integer())
             .filter(|&v| v != VERSION as i64);
         if let Some(version) = newer {
-            let why =
-                format!("this program reads version {VERSION}: use the program that wrote it");
-            return Err(Error::setting("version", version, why));
+            let what = format!(
+                "version = {version}, but this program reads version {VERSION}: use the program that \
+                 wrote it"
+            );
+            return Err(Error::file(path, what));
         }
-        toml::from_str(text).map_err(|e| Error::setting("config", "file", e.to_string()))
+        toml::from_str(text).map_err(|e| {
+            let before = text.get(..e.span().map_or(0, |span| span.start));
+            let line = before.unwrap_or_default().matches('\n').count() + 1;
+            Error::file(path, format!("line {line}: {}", e.message()))
+        })
     }
 
     /// The settings as TOML.
@@ -294,7 +301,11 @@ impl Settings {
                 need("weight-decay", &self.weight_decay)?,
                 0.0..=1.0,
             )?,
-            label_smoothing: self.label_smoothing.unwrap_or(0.0),
+            label_smoothing: within(
+                "label-smoothing",
+                self.label_smoothing.unwrap_or(0.0),
+                0.0..=1.0,
+            )?,
             seed: need("seed", &self.seed)?,
             limit_batches: self.limit_batches,
             checkpoint_every: Duration::from_secs_f64(seconds),
@@ -351,15 +362,15 @@ mod tests {
             lr: Some(0.3),
             ..Settings::default()
         };
-        let file = Settings::from_toml("data = \"layout\"\nlr = 0.2\nepochs = 4\n").unwrap();
+        let read = |text: &str| Settings::from_toml(text, Path::new("c.toml")).unwrap();
+        let file = read("data = \"layout\"\nlr = 0.2\nepochs = 4\n");
         let all = flags.or(file).complete();
         assert_eq!(
             (all.lr, all.epochs, all.batch),
             (Some(0.3), Some(4), Some(32))
         );
         assert_eq!(all.milestones, Some(vec![2, 3]));
-        let again = Settings::from_toml(&all.to_toml().unwrap()).unwrap();
-        assert_eq!(again, all);
+        assert_eq!(read(&all.to_toml().unwrap()), all);
     }
 
     #[test]
@@ -379,19 +390,20 @@ mod tests {
 
     #[test]
     fn unknown_names_newer_files_and_bad_values_are_refused_by_name() {
-        let refused = |text: &str| Settings::from_toml(text).unwrap_err().to_string();
-        assert!(refused("epoch = 3").contains("epoch"));
-        assert!(refused("version = 2").contains("version = 2"));
-        assert!(refused("lr = \"fast\"").contains("lr"));
+        let read = |text: &str| Settings::from_toml(text, Path::new("c.toml"));
+        let refused = |text: &str| read(text).unwrap_err().to_string();
+        assert!(refused("\nepoch = 3").starts_with("c.toml: line 2: unknown field `epoch`"));
+        assert!(refused("version = 2").starts_with("c.toml: version = 2"));
+        assert!(refused("lr = \"fast\"").starts_with("c.toml: line 1: invalid type: string"));
         for (text, name) in [
             ("schedule = \"cosine\"", "schedule"),
             ("momentum = 1.5", "momentum"),
             ("limit-batches = 0", "limit-batches"),
         ] {
-            let settings = Settings::from_toml(text).unwrap().complete();
+            let settings = read(text).unwrap().complete();
             assert!(settings.recipe().unwrap_err().to_string().contains(name));
         }
-        let settings = Settings::from_toml("remove = \"blur\"").unwrap();
+        let settings = read("remove = \"blur\"").unwrap();
         assert!(settings.plan().unwrap_err().to_string().contains("blur"));
     }
 

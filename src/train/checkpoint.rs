@@ -25,6 +25,10 @@ const VERSION: u32 = 1;
 const MANIFEST: &str = "checkpoint.json";
 const VELOCITY: &str = "velocity:";
 
+/// What to do about tensors that do not fit.
+const OTHER_NETWORK: &str =
+    "the file is of another network; give the --model, --width and --data it was trained with";
+
 /// The counters of a run, and where its tensors are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -100,15 +104,20 @@ impl Checkpoint {
         let version = serde_json::from_str::<serde_json::Value>(&text)
             .ok()
             .and_then(|v| v.get("version")?.as_u64())
-            .ok_or_else(|| Error::file(&path, "this is no checkpoint manifest"))?;
+            .ok_or_else(|| {
+                let what = format!("this is no checkpoint manifest: {}", self.begin_again());
+                Error::file(&path, what)
+            })?;
         if version != VERSION as u64 {
             let what = format!(
                 "checkpoint version {version}, this program reads {VERSION}: use the program that wrote it"
             );
             return Err(Error::file(&path, what));
         }
-        let manifest: Manifest = serde_json::from_str(&text)
-            .map_err(|e| Error::file(&path, format!("damaged checkpoint manifest: {e}")))?;
+        let manifest: Manifest = serde_json::from_str(&text).map_err(|e| {
+            let again = self.begin_again();
+            Error::file(&path, format!("damaged checkpoint manifest: {e}; {again}"))
+        })?;
         if manifest.settings != settings {
             return Err(Error::file(
                 &path,
@@ -121,13 +130,14 @@ impl Checkpoint {
         let found = hex(&Sha256::digest(&bytes));
         if found != manifest.sha256 {
             let what = format!(
-                "damaged checkpoint: SHA-256 {found}, the manifest says {}",
-                manifest.sha256
+                "damaged checkpoint: SHA-256 {found}, the manifest says {}; {}",
+                manifest.sha256,
+                self.begin_again()
             );
             return Err(Error::file(&path, what));
         }
         let file = parse(&path, &bytes)?;
-        let values = matching(store, |name| read_tensor(&path, &file, name))?;
+        let values = matching(&path, &file, store)?;
         let velocities = sgd
             .velocities()
             .iter()
@@ -146,6 +156,11 @@ impl Checkpoint {
             sgd.set_velocity(slot, value.to_device(device)?)?;
         }
         Ok(manifest)
+    }
+
+    fn begin_again(&self) -> String {
+        let folder = self.folder.display();
+        format!("restore it from a copy, or delete {folder} to begin the run again")
     }
 
     fn remove_others(&self, keep: &str) -> Result<()> {
@@ -178,34 +193,24 @@ pub fn load_weights(path: &Path, store: &mut Store) -> Result<()> {
         .iter()
         .find(|n| !n.starts_with(VELOCITY) && !known(n))
     {
-        let what = format!("tensor {foreign} is not of this network");
+        let what = format!("this network has no tensor {foreign}: {OTHER_NETWORK}");
         return Err(Error::file(path, what));
     }
     let device = store.device();
-    for (slot, value) in matching(store, |name| read_tensor(path, &file, name))? {
+    for (slot, value) in matching(path, &file, store)? {
         store.set(slot, value.to_device(device)?)?;
     }
     Ok(())
 }
 
-fn matching(store: &Store, read: impl Fn(&str) -> Result<Tensor>) -> Result<Vec<(Slot, Tensor)>> {
+/// The values a file has for all entries of a store, which must be of the same network.
+fn matching(path: &Path, file: &SafeTensors, store: &Store) -> Result<Vec<(Slot, Tensor)>> {
     let slots = store.slots().zip(store.entries());
     slots
         .map(|(slot, entry)| {
-            let value = read(&entry.name)?;
-            match *value.shape() == entry.shape && value.dtype() == store.value(slot)?.dtype() {
-                true => Ok((slot, value)),
-                false => Err(Error::shape(
-                    "weights",
-                    format!(
-                        "{} has shape {} in the network, {} {} in the file",
-                        entry.name,
-                        entry.shape,
-                        value.shape(),
-                        value.dtype()
-                    ),
-                )),
-            }
+            let value = read_tensor(path, file, &entry.name)?;
+            expect_shape(path, &entry.name, &value, store.value(slot)?)?;
+            Ok((slot, value))
         })
         .collect()
 }
@@ -215,9 +220,11 @@ fn expect_shape(path: &Path, name: &str, found: &Tensor, expected: &Tensor) -> R
         return Ok(());
     }
     let what = format!(
-        "{name} has shape {}, expected {}",
+        "{name} has shape {} of {}, the network's has shape {} of {}: {OTHER_NETWORK}",
         found.shape(),
-        expected.shape()
+        found.dtype(),
+        expected.shape(),
+        expected.dtype()
     );
     Err(Error::file(path, what))
 }
@@ -283,7 +290,7 @@ fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
 fn read_tensor(path: &Path, file: &SafeTensors, name: &str) -> Result<Tensor> {
     let view = file
         .tensor(name)
-        .map_err(|_| Error::file(path, format!("tensor {name} is missing")))?;
+        .map_err(|_| Error::file(path, format!("tensor {name} is missing: {OTHER_NETWORK}")))?;
     let dtype = match view.dtype() {
         FileDtype::F64 => DType::F64,
         FileDtype::F32 => DType::F32,

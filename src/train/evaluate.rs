@@ -6,7 +6,7 @@ use crate::models::Network;
 use crate::nn::{Mode, Moment};
 use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use crate::tensor::Tensor;
-use crate::{Result, with_real};
+use crate::{Error, Result, with_real};
 
 /// The result of one pass over a test set.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +44,9 @@ impl TestDraw {
 }
 
 /// One pass over `loader` (its first `limit` batches) in test mode.
+///
+/// # Errors
+/// [`Error::NotFinite`] names the layer where a loss went wrong.
 pub fn evaluate(
     network: &mut Network,
     loader: &Loader,
@@ -55,12 +58,22 @@ pub fn evaluate(
     for (index, batch) in batches.enumerate() {
         let Batch { images, labels, .. } = batch?;
         let mut tape = Tape::no_grad();
-        let forward = network.forward(&mut tape, Mode::Test, draw.moment(index), images)?;
+        let forward = network.forward(&mut tape, Mode::Test, draw.moment(index), images.clone())?;
         let count = labels.len() as u64;
         correct += right_answers(forward.logits.value(), &labels)?;
         let labels = Var::constant(labels.to_device(network.store.device())?);
         let batch_loss = tape.apply(SoftmaxCrossEntropy::default(), &[&forward.logits, &labels])?;
-        loss += batch_loss.value().item()? * count as f64;
+        let value = batch_loss.value().item()?;
+        if !value.is_finite() {
+            return Err(Error::NotFinite {
+                what: "the test loss",
+                place: format!("batch {index}"),
+                layer: first_not_finite(network, Mode::Test, draw.moment(index), images),
+                advice: "The network diverged: train it with a lower --lr, or let it rise with \
+                         --warmup-epochs",
+            });
+        }
+        loss += value * count as f64;
         seen += count;
     }
     Ok(Evaluation {
@@ -68,6 +81,20 @@ pub fn evaluate(
         accuracy: correct as f64 / seen as f64,
         seen,
     })
+}
+
+/// Runs a pass again and looks at every result: the layer where the first NaN or infinity is.
+pub(super) fn first_not_finite(
+    network: &mut Network,
+    mode: Mode,
+    moment: Moment,
+    images: Tensor,
+) -> String {
+    let mut tape = Tape::no_grad().checked();
+    match network.forward(&mut tape, mode, moment, images) {
+        Err(Error::Layer { layer, .. }) => format!("layer {layer}"),
+        _ => "the loss itself".to_owned(),
+    }
 }
 
 /// Accuracies of ten passes with fresh permutations each, as the paper tests (section 1.2), as

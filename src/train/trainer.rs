@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::evaluate::{TestDraw, right_answers};
+use super::evaluate::{TestDraw, first_not_finite, right_answers};
 use super::schedule::{Decay, Schedule};
 use super::sgd::{Sgd, Step};
 use super::{Checkpoint, Manifest, evaluate, save_weights};
@@ -288,18 +288,10 @@ impl<'a> Trainer<'a> {
 
     /// Runs the step again and looks at every result, to say where the first NaN or infinity is.
     fn diagnose(&mut self, moment: Moment, batch: Batch) -> Error {
-        let mut tape = Tape::no_grad().checked();
-        let again = self
-            .network
-            .forward(&mut tape, Mode::Train, moment, batch.images);
-        let layer = match again {
-            Err(Error::Layer { layer, .. }) => format!("layer {layer}"),
-            _ => "the loss itself".to_owned(),
-        };
         Error::NotFinite {
             what: "the training loss",
-            step: self.state.step,
-            layer,
+            place: format!("step {}", self.state.step),
+            layer: first_not_finite(self.network, Mode::Train, moment, batch.images),
             advice: "Lower --lr, or let it rise with --warmup-epochs; \
                      the last checkpoint is from before",
         }

@@ -188,7 +188,12 @@ impl Recipe {
     pub fn generate(&self) -> Result<ImageSet> {
         let classes = self.check()?;
         let bytes = self.size * self.size * 3;
-        let mut images = vec![0; self.count * bytes];
+        let mut images = Vec::new();
+        images.try_reserve_exact(self.count * bytes).map_err(|_| {
+            let why = format!("{bytes} bytes for each do not fit into memory: choose fewer images");
+            Error::setting("count", self.count, why)
+        })?;
+        images.resize(self.count * bytes, 0);
         let labels: Vec<u32> = (0..self.count).map(|i| (i % self.classes) as u32).collect();
         for (sample, image) in images.chunks_exact_mut(bytes).enumerate() {
             self.draw(sample as u32, labels[sample], image);
