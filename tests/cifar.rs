@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use whatwhere::data::cifar::{self, Cifar, CifarOptions};
-use whatwhere::data::{self, Dataset, ImageSet, Normalise, OpenOptions, Split};
+use whatwhere::data::{self, Dataset, Normalise, OpenOptions, Split};
 
 const PARTIAL: CifarOptions = CifarOptions {
     allow_partial: true,
