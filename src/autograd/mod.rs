@@ -324,3 +324,8 @@ pub fn is_finite(tensor: &Tensor) -> Result<bool> {
 
 #[cfg(test)]
 mod tests;
+
+/// The example of the documentation runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/autograd.md")]
+struct Documentation;

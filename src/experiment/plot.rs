@@ -196,15 +196,15 @@ pub fn accuracy_over_share(curves: &[Curve]) -> Result<String> {
         x: "treated share of the layers".into(),
         y: "test accuracy".into(),
         x_range: (0.0, 1.0),
-        y_range: (0.0, 1.0),
+        y_range: (0.0, 1.02),
         x_label: percent,
         y_label: percent,
-        legend: SeriesLabelPosition::LowerLeft,
+        legend: SeriesLabelPosition::MiddleLeft,
     };
     chart(&axes, &lines)
 }
 
-/// Accuracy over the destroyed bits, on a logarithmic axis that begins at zero.
+/// Accuracy over the destroyed bits, on a logarithmic axis that begins at zero: at log10(1 + bits).
 pub fn accuracy_over_bits(curves: &[Curve]) -> Result<String> {
     let place = |bits: f64| (1.0 + bits).log10();
     let mut lines = Vec::new();
@@ -226,13 +226,13 @@ pub fn accuracy_over_bits(curves: &[Curve]) -> Result<String> {
             .into(),
         y: "test accuracy".into(),
         x_range,
-        y_range: (0.0, 1.0),
+        y_range: (0.0, 1.02),
         x_label: |x| match x {
             x if x < 1e-9 => "0".into(),
-            x => format!("{:.0}", 10f64.powf(x) - 1.0),
+            x => format!("{:.0}", 10f64.powf(x)),
         },
         y_label: percent,
-        legend: SeriesLabelPosition::LowerLeft,
+        legend: SeriesLabelPosition::MiddleLeft,
     };
     chart(&axes, &lines)
 }
@@ -288,7 +288,10 @@ fn over_epochs(what: &str, lines: &[Line], top: Option<f64>) -> Result<String> {
         x: "epoch".into(),
         y: what.into(),
         x_range: (if last > 1.0 { 1.0 } else { 0.0 }, last),
-        y_range: (0.0, top.unwrap_or(1.05 * highest.max(0.1))),
+        y_range: (
+            0.0,
+            top.map(|t| 1.02 * t).unwrap_or(1.05 * highest.max(0.1)),
+        ),
         x_label: |x| format!("{x:.0}"),
         y_label: match top {
             Some(_) => percent,

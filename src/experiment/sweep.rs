@@ -1,8 +1,8 @@
 //! Sweeps: the same training for many cuts, seeds, shuffles and data sets.
 //!
-//! A sweep's folder holds one run folder per combination under `runs/`, and `sweep.json`, `sweep.csv`
-//! and `report.html` over all of them, written anew after every run. A combination that is finished
-//! is not trained again; one that was broken off goes on from its checkpoint.
+//! A sweep's folder holds one run folder per combination under `runs/`, and `sweep.json`, `sweep.csv`,
+//! the two curves as SVG and `report.html` over all of them, written anew after every run. What is finished
+//! is not trained again; what was broken off goes on from its checkpoint.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::environment::{command_line, processor};
 use super::run::{Lock, Run, RunSummary, write_json};
 use super::settings::Settings;
 use super::table::{Curve, Finished};
-use super::{VERSION, report};
+use super::{VERSION, plot, report};
 use crate::data;
 use crate::models::Architecture;
 use crate::spatial::{BASELINE, is_baseline};
@@ -239,6 +239,18 @@ fn write(folder: &Path, finished: &[Finished], total: usize) -> Result<()> {
     let result = SweepResult::of(finished, total)?;
     write_json(&folder.join("sweep.json"), &result)?;
     write_atomically(&folder.join("sweep.csv"), csv(&result.curves).as_bytes())?;
+    for (name, svg) in [
+        (
+            "accuracy-over-layers.svg",
+            plot::accuracy_over_share(&result.curves)?,
+        ),
+        (
+            "accuracy-over-bits.svg",
+            plot::accuracy_over_bits(&result.curves)?,
+        ),
+    ] {
+        write_atomically(&folder.join(name), svg.as_bytes())?;
+    }
     let page = report::html(finished, &result.command)?;
     write_atomically(&folder.join("report.html"), page.as_bytes())
 }

@@ -261,16 +261,12 @@ impl Curve {
         if most.replaced_share == 0.0 {
             return format!("The untouched network reaches {}.", percent(base.mean));
         }
-        let kept = self
-            .points
-            .iter()
-            .rev()
-            .find(|p| p.mean >= base.mean - 0.01);
-        let share = kept.map_or(0.0, |p| p.replaced_share);
+        let near = |p: &&Point| p.mean >= base.mean - 0.01;
+        let kept = self.points.iter().take_while(near).last();
         let mut text = format!(
-            "Untouched {}. Within one point of that with {} of the layers treated; {} with {}.",
+            "Untouched {}. Within one point of that up to {} of the layers; {} with {}.",
             percent(base.mean),
-            percent(share),
+            percent(kept.map_or(0.0, |p| p.replaced_share)),
             percent(most.mean),
             percent(most.replaced_share)
         );
