@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use whatwhere::autograd::{Tape, Var};
 use whatwhere::device::Device;
-use whatwhere::experiment::{Run, Settings, processor, write_json};
+use whatwhere::experiment::{COMMIT, Run, Settings, processor, write_json};
 use whatwhere::nn::{Mode, Moment};
 use whatwhere::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use whatwhere::rng::{Key, Purpose};
@@ -45,8 +45,10 @@ fn main() -> Outcome<()> {
     }
     if let Ok(path) = std::env::var("WHATWHERE_JSON") {
         let report = Report {
-            command: arguments.join(" "),
+            command: "cargo bench --bench cpu_step",
+            commit: COMMIT,
             processor: processor(),
+            torch: torch_version()?,
             threads: THREADS,
             batch: BATCH,
             rounds,
@@ -59,8 +61,10 @@ fn main() -> Outcome<()> {
 
 #[derive(Serialize)]
 struct Report {
-    command: String,
+    command: &'static str,
+    commit: &'static str,
     processor: String,
+    torch: Option<String>,
     threads: usize,
     batch: usize,
     rounds: usize,
@@ -74,6 +78,8 @@ struct Row {
     images_per_second_median: f64,
     images_per_second_best: f64,
     peak_bytes: u64,
+    /// Median speed over that of the fastest PyTorch layout.
+    ratio: Option<f64>,
 }
 
 /// A process that does steps on demand.
@@ -127,6 +133,7 @@ impl Contestant {
             images_per_second_median: speed(self.seconds[self.seconds.len() / 2]),
             images_per_second_best: speed(self.seconds[0]),
             peak_bytes,
+            ratio: None,
         })
     }
 }
@@ -157,7 +164,7 @@ fn compare(workload: &str, cut: u32, rounds: usize) -> Outcome<Vec<Row>> {
         }
     }
     let finished = contestants.into_iter().map(|c| c.finish(workload));
-    let rows: Vec<Row> = finished.collect::<Outcome<_>>()?;
+    let mut rows: Vec<Row> = finished.collect::<Outcome<_>>()?;
     let best_peer = rows[1..]
         .iter()
         .map(|r| r.images_per_second_median)
@@ -172,10 +179,26 @@ fn compare(workload: &str, cut: u32, rounds: usize) -> Outcome<Vec<Row>> {
         );
     }
     if best_peer > 0.0 {
+        for row in &mut rows {
+            row.ratio = Some(row.images_per_second_median / best_peer);
+        }
         let ratio = rows[0].images_per_second_median / best_peer;
         println!("{workload:<24} ratio to the better torch layout: {ratio:.2}");
     }
     Ok(rows)
+}
+
+/// The version of the PyTorch that `WHATWHERE_TORCH` runs, if there is one.
+fn torch_version() -> Outcome<Option<String>> {
+    let Ok(python) = std::env::var("WHATWHERE_TORCH") else {
+        return Ok(None);
+    };
+    let mut words = python.split_whitespace();
+    let output = Command::new(words.next().ok_or("WHATWHERE_TORCH is empty")?)
+        .args(words)
+        .args(["-c", "import torch; print(torch.__version__)"])
+        .output()?;
+    Ok(Some(String::from_utf8(output.stdout)?.trim().to_owned()))
 }
 
 /// The contestant of this crate: a step per line read.

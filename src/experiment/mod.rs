@@ -9,7 +9,7 @@ mod settings;
 mod sweep;
 pub mod table;
 
-pub use environment::{Environment, processor};
+pub use environment::{COMMIT, Environment, processor};
 pub use run::{Run, RunSummary, read_history, read_settings, read_summary, write_json};
 pub use settings::{Settings, VERSION};
 pub use sweep::{Combination, Grid, SweepObserver, SweepResult};
