@@ -314,9 +314,12 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&partial, path)?;
-        // The rename itself reaches the disk with the folder.
-        path.parent()
-            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        // The rename itself reaches the disk with the folder; that of a bare name is the current one.
+        match path.parent() {
+            Some(folder) if folder.as_os_str().is_empty() => File::open(".")?.sync_all(),
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
     };
     write().map_err(|source| {
         // A partial file is of no use to anybody; the error that counts is the first one.
