@@ -9,6 +9,15 @@ use crate::compile::{Task, run_all, stem, version_of};
 const FOLDER: &str = "kernels/emulator";
 /// Calls a function before every access to memory; the functions are in checks.cpp.
 const ANNOUNCE: &str = "-fsanitize=thread";
+/// The emulator itself.
+const RUNTIME: [&str; 6] = [
+    "runtime.cpp",
+    "checks.cpp",
+    "clocks.cpp",
+    "barriers.cpp",
+    "bulk.cpp",
+    "wgmma.cpp",
+];
 const LIBRARY: &str = "whatwhere_emulator";
 
 /// Compiles kernels and emulator into one library, where a C++ compiler is found.
@@ -144,9 +153,9 @@ fn tasks(
         true => (&[ANNOUNCE, "-x", "c++"], &[]),
         false => (&["-x", "c++"], &["-DEMULATOR_NO_ANNOUNCEMENTS"]),
     };
-    let planted = PathBuf::from(FOLDER).join("planted.cu");
-    let kernels = kernels.iter().cloned().chain([planted]);
-    let runtime = ["runtime.cpp", "checks.cpp"].map(|name| Path::new(FOLDER).join(name));
+    let planted = ["planted.cu", "planted_hopper.cu"].map(|name| Path::new(FOLDER).join(name));
+    let kernels = kernels.iter().cloned().chain(planted);
+    let runtime = RUNTIME.map(|name| Path::new(FOLDER).join(name));
     kernels
         .map(|source| task(source, kernel_flags))
         .chain(runtime.map(|source| task(source, runtime_flags)))

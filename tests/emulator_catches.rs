@@ -1,7 +1,10 @@
 //! The emulator names the mistake in each kernel of `kernels/emulator/planted.cu`, and its line.
 
+use half::bf16;
 use whatwhere::kernels::Launch;
 use whatwhere::kernels::emulator::{self, Memory, Order, Schedule};
+use whatwhere::kernels::tensor_map::{TensorMap, Tile};
+use whatwhere::tensor::DType;
 
 /// What a schedule makes of a planted kernel: 64 numbers reversed, or the emulator's complaint.
 fn outcome(
@@ -35,11 +38,14 @@ fn checks_are_there() -> bool {
 
 /// The line of `planted.cu` that holds this text.
 fn line_of(text: &str) -> usize {
-    let source = include_str!("../kernels/emulator/planted.cu");
+    line_in(include_str!("../kernels/emulator/planted.cu"), text)
+}
+
+fn line_in(source: &str, text: &str) -> usize {
     1 + source
         .lines()
         .position(|line| line.contains(text))
-        .expect("this text is in planted.cu")
+        .expect("this text is in the source")
 }
 
 /// Every schedule must see the mistake: what is checked is the order of accesses, not their outcome.
@@ -197,6 +203,135 @@ fn blocks_race() {
         "blocks have no order",
         "every block writes the same place",
     );
+}
+
+/// What a schedule makes of a kernel of `planted_hopper.cu`: `numbers` sums or products of a 64 x 64
+/// map of ones, or the complaint.
+fn hopper_outcome(
+    kernel: &'static str,
+    numbers: usize,
+    schedule: Schedule,
+) -> Result<Vec<f32>, String> {
+    let x = Memory::from_slice(&vec![bf16::ONE; 64 * 64]).unwrap();
+    let y = Memory::<f32>::uninitialised(numbers).unwrap();
+    let map = TensorMap {
+        dtype: DType::BF16,
+        address: x.address(),
+        sizes: vec![64, 64],
+        tile: Tile::Tiled(vec![64, 8]),
+    };
+    map.check().unwrap();
+    let launch = Launch::new(kernel, [1; 3], 128)
+        .shared(24 * 1024)
+        .map(map)
+        .pointer(y.address());
+    // SAFETY: these are the kernels' arguments; what they do wrong, the emulator stops.
+    unsafe { emulator::run(&launch, schedule) }.map_err(|error| error.to_string())?;
+    Ok(y.to_vec())
+}
+
+/// As `caught`, for `planted_hopper.cu`.
+fn hopper_caught(kernel: &'static str, complaint: &str, line: &str) {
+    if !checks_are_there() {
+        return;
+    }
+    let source = include_str!("../kernels/emulator/planted_hopper.cu");
+    let place = format!("planted_hopper.cu:{}", line_in(source, line));
+    for schedule in Schedule::all() {
+        let error = hopper_outcome(kernel, 64 * 64, schedule).expect_err(kernel);
+        assert!(error.contains(complaint), "{schedule:?}: {error}");
+        assert!(
+            error.contains(&place),
+            "{schedule:?}: {place} is not in: {error}"
+        );
+    }
+}
+
+#[test]
+fn nothing_wrong_with_copies_and_products() {
+    if !emulator::is_available() {
+        return;
+    }
+    for schedule in Schedule::all().chain([Schedule::FAST]) {
+        let sums = hopper_outcome("planted_copy_right", 16, schedule);
+        assert_eq!(sums, Ok(vec![128.0; 16]), "{schedule:?}");
+        let products = hopper_outcome("planted_square_right", 64 * 64, schedule);
+        assert_eq!(products, Ok(vec![64.0; 64 * 64]), "{schedule:?}");
+    }
+}
+
+#[test]
+fn bulk_copies_not_waited_for() {
+    let (issue, wait) = ("tma_load(stage, map", "where consumers wait");
+    hopper_caught(
+        "planted_copy_no_wait",
+        "missing wait: ",
+        "reads what was copied",
+    );
+    hopper_caught(
+        "planted_copy_many_bytes",
+        "2048 of 3072 announced bytes",
+        wait,
+    );
+    hopper_caught("planted_copy_many_bytes", "deadlock: ", wait);
+    hopper_caught("planted_copy_no_fence", "missing fence: ", issue);
+    hopper_caught(
+        "planted_copy_endless",
+        "1 of 128 arrivals",
+        "// of a free stage",
+    );
+    hopper_caught("planted_copy_unawaited", "nobody waited for", issue);
+}
+
+/// What goes wrong first, and is reported, depends on the schedule; something always is.
+#[test]
+fn stages_overrun_and_bytes_not_announced() {
+    if !checks_are_there() {
+        return;
+    }
+    for schedule in Schedule::all() {
+        // Thread 0 runs over what others read, or so far ahead that they wait for a phase long gone.
+        let error = hopper_outcome("planted_copy_overwrite", 16, schedule).unwrap_err();
+        let seen = ["race: ", "missing wait: ", "deadlock: "].map(|what| error.contains(what));
+        assert!(seen.contains(&true), "{schedule:?}: {error}");
+        // The first tile ends the phase: its readers come too early, if the second is not refused first.
+        let error = hopper_outcome("planted_copy_few_bytes", 16, schedule).unwrap_err();
+        let seen = ["byte count: ", "uninitialised: "].map(|what| error.contains(what));
+        assert!(seen.contains(&true), "{schedule:?}: {error}");
+    }
+}
+
+#[test]
+fn matrix_products_not_waited_for() {
+    let issue = "// all four steps";
+    hopper_caught("planted_square_no_wait", "missing wait: ", issue);
+    hopper_caught(
+        "planted_square_no_wait",
+        "missing wait: ",
+        "// reads the accumulator",
+    );
+    hopper_caught("planted_square_unawaited", "never waited for", issue);
+    hopper_caught("planted_square_no_wgmma_fence", "missing fence: ", issue);
+    hopper_caught("planted_square_no_proxy_fence", "missing fence: ", issue);
+    hopper_caught("planted_square_early_release", "race: ", "// over the tile");
+    hopper_caught("planted_square_another", "another matrix product", issue);
+}
+
+#[test]
+fn named_barrier_of_other_warps() {
+    if !checks_are_there() {
+        return;
+    }
+    for schedule in Schedule::all() {
+        let y = Memory::<f32>::uninitialised(128).unwrap();
+        let launch = Launch::new("planted_named_barrier", [1; 3], 128).pointer(y.address());
+        // SAFETY: this is the kernel's argument.
+        let error = unsafe { emulator::run(&launch, schedule) }
+            .unwrap_err()
+            .to_string();
+        let named = error.contains("race: ") || error.contains("uninitialised: ");
+        assert!(named, "{schedule:?}: {error}");
+    }
 }
 
 #[test]

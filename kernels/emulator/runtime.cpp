@@ -99,6 +99,7 @@ void thread_main() {
         fail(name_of(*current) + " ended with a cp.async in flight: it was issued at " +
              text_of((current->groups.empty() ? current->uncommitted : current->groups[0])[0].site) +
              " and never waited for");
+    if (std::string what = unfinished_products(*current); !what.empty()) fail(what);
     current->state = State::finished;
     current->fiber.suspend(true);
     __builtin_unreachable();
@@ -114,6 +115,7 @@ void run(Thread& thread) {
 
 // Nobody can run: either all stand at one barrier, or something is wrong.
 bool release_barrier() {
+    if (deliver_bulk_copies()) return true;
     Thread *waiting = nullptr, *other = nullptr;
     size_t at_barrier = 0, finished = 0;
     for (Thread& thread : launch.threads) {
@@ -124,11 +126,19 @@ bool release_barrier() {
         }
         finished += thread.state == State::finished;
     }
-    if (finished == launch.threads.size()) return false;
+    if (finished == launch.threads.size()) {
+        if (std::string what = unfinished_copies(); !what.empty()) record_failure(what);
+        return false;
+    }
     if (at_barrier == launch.threads.size() && !other) {
         for (Thread& thread : launch.threads) thread.state = State::runnable;
         ++launch.phase;
+        clocks.block_barrier();
         return true;
+    }
+    if (std::string what = stuck_at_barrier(); !what.empty()) {
+        record_failure(what);
+        return false;
     }
     for (Thread& thread : launch.threads)
         if (thread.state == State::in_warp) {
@@ -168,6 +178,9 @@ void run_block() {
     ++block_serial;
     if (dynamic_memory) reset_region(dynamic_memory);
     std::fill(launch.warp_phase.begin(), launch.warp_phase.end(), 0);
+    clocks.begin_block();
+    begin_block_of_barriers();
+    begin_block_of_matrices();
     std::vector<unsigned> order(launch.threads.size());
     for (unsigned i = 0; i < order.size(); ++i) {
         order[i] = launch.order == Order::reverse ? unsigned(order.size()) - 1 - i : i;
@@ -303,6 +316,7 @@ Exchange* warp_exchange(unsigned mask, const void* payload, size_t bytes, bool o
     }
     if (complete) {
         Exchange* exchange = free_exchange();
+        std::vector<unsigned> meeting;
         for (unsigned i = 0; i < count; ++i) {
             if (!covers(mask, i)) continue;
             Thread& other = launch.threads[first + i];
@@ -310,7 +324,9 @@ Exchange* warp_exchange(unsigned mask, const void* payload, size_t bytes, bool o
             other.exchange = exchange;
             other.state = State::runnable;
             ++exchange->readers;
+            if (orders_memory && clocks.on) meeting.push_back(first + i);
         }
+        if (!meeting.empty()) clocks.meet(meeting);
         if (orders_memory && exchange->readers == int(count)) ++launch.warp_phase[first / 32];
     } else {
         give_way();

@@ -31,6 +31,49 @@ typedef struct BatchNormParams {
     unsigned padding;
 } BatchNormParams;
 
+/** What the `conv2d_hopper` kernels need. A pass sums over taps and channels (fprop, dgrad) or over
+ * pixels (wgrad); positions (p, q) are those of the sums' pixels, in rows and columns. */
+typedef struct Conv2dHopperParams {
+    /** Rows of the product: pixels of the output, or filters. */
+    unsigned rows;
+    /** Columns of the product: channels of the output. */
+    unsigned columns;
+    /** Tiles of columns, and tiles in all. */
+    unsigned column_tiles;
+    unsigned tiles;
+    /** Steps of 64 channels (fprop, dgrad) or of 64 pixels (wgrad) to sum over. */
+    unsigned steps;
+    /** Parts into which wgrad divides the steps, and steps of a part. */
+    unsigned splits;
+    unsigned steps_per_split;
+    /** Positions in a row and in a column. */
+    unsigned positions[2];
+    /** Base pixel of position (0, 0), and from one to the next: height, width. */
+    int lower[2];
+    unsigned stride[2];
+    /** Taps that are summed over, and pixels from one to the next. */
+    unsigned taps[2];
+    unsigned dilation[2];
+    /** The filter's tap at (0, 0), and from one to the next. */
+    int first_tap;
+    int tap_stride[2];
+    /** Extent of the output's maps; where position (0, 0) goes, and from one to the next. */
+    unsigned output[2];
+    unsigned output_first[2];
+    unsigned output_stride[2];
+    /** 1: negative results become 0. */
+    unsigned relu;
+} Conv2dHopperParams;
+
+/** What the `conv2d_hopper_sum` kernels need. */
+typedef struct Conv2dHopperSumParams {
+    /** Elements of the filters' gradient, a multiple of 8. */
+    unsigned long long elements;
+    /** Parts to add up. */
+    unsigned splits;
+    unsigned unused;
+} Conv2dHopperSumParams;
+
 /** What a pass over flat arrays needs (`elementwise.cuh`). */
 typedef struct ElementwiseParams {
     /** Elements of each array. */
@@ -162,6 +205,35 @@ typedef struct SpatialShuffleParams {
     /** Table entries from one image's table to the next one's: 0 when the batch shares a table. */
     unsigned table_stride;
 } SpatialShuffleParams;
+
+/** What a tensor map says, in the 128 bytes of one: how the emulator reads it. A GPU gets the same from
+ * the driver, in an encoding of its own. Axes run from the innermost out. */
+typedef struct TensorMapParams {
+    /** Of element 0. */
+    unsigned long long address;
+    /** Bytes from one element to the next along axes 1 to 4. */
+    unsigned long long strides[4];
+    /** Elements along each axis. */
+    unsigned sizes[5];
+    /** Tells a map from other bytes: 0x54504D41. */
+    unsigned magic;
+    /** Elements of a tile along each axis; of an im2col tile: channels, then pixels. */
+    unsigned short tile[5];
+    /** Im2col: the first base pixel of a row and of a column. */
+    short lower[2];
+    /** Im2col: the last base pixel, counted from the last pixel of the map. */
+    short upper[2];
+    /** Im2col: pixels from one base pixel to the next, in a row and in a column. */
+    unsigned short steps[2];
+    unsigned short rank;
+    /** Bytes of an element. */
+    unsigned short width;
+    /** 1: im2col; 0: tiled. */
+    unsigned short im2col;
+    /** 1: 16-byte chunks of a 128-byte row are exchanged by its number; 0: rows lie as they are. */
+    unsigned short swizzled;
+    unsigned short unused[17];
+} TensorMapParams;
 
 /** What the `transform` kernels need. */
 typedef struct TransformParams {

@@ -24,7 +24,10 @@ pub mod resample;
 mod rows;
 pub mod softmax_cross_entropy;
 pub mod spatial_shuffle;
+pub mod tensor_map;
 pub mod transform;
+
+use tensor_map::TensorMap;
 
 /// One kernel file, compiled for GPUs.
 #[derive(Clone, Copy)]
@@ -74,6 +77,10 @@ pub unsafe trait Params: Copy + 'static {}
 // of words, so there is no padding.
 unsafe impl Params for params::BatchNormParams {}
 // SAFETY: as above.
+unsafe impl Params for params::Conv2dHopperParams {}
+// SAFETY: as above.
+unsafe impl Params for params::Conv2dHopperSumParams {}
+// SAFETY: as above.
 unsafe impl Params for params::ElementwiseParams {}
 // SAFETY: as above.
 unsafe impl Params for params::GlobalAvgPoolParams {}
@@ -93,6 +100,8 @@ unsafe impl Params for params::ResampleParams {}
 unsafe impl Params for params::SoftmaxCrossEntropyParams {}
 // SAFETY: as above.
 unsafe impl Params for params::SpatialShuffleParams {}
+// SAFETY: 128 bytes of words and half words without a gap.
+unsafe impl Params for params::TensorMapParams {}
 // SAFETY: as above.
 unsafe impl Params for params::TransformParams {}
 
@@ -103,8 +112,28 @@ pub struct Launch {
     grid: [u32; 3],
     block: [u32; 3],
     shared_bytes: u32,
-    /// Each argument in words of its own, so that all are aligned to 8 bytes.
-    arguments: Vec<Vec<u64>>,
+    arguments: Vec<Argument>,
+}
+
+/// 64 bytes on a 64-byte boundary: what the strictest argument, a tensor map, asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+struct Block([u64; 8]);
+
+/// An argument's bytes, and what they say where the device needs an encoding of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Argument {
+    bytes: Vec<Block>,
+    map: Option<TensorMap>,
+}
+
+impl Argument {
+    fn new<P: Params>(params: P) -> Self {
+        let mut bytes = vec![Block([0; 8]); size_of::<P>().div_ceil(size_of::<Block>())];
+        // SAFETY: `P` is plain data of at most that size and alignment.
+        unsafe { bytes.as_mut_ptr().cast::<P>().write(params) };
+        Argument { bytes, map: None }
+    }
 }
 
 impl Launch {
@@ -127,17 +156,48 @@ impl Launch {
 
     /// The next argument: a parameter struct, by value.
     pub fn params<P: Params>(mut self, params: P) -> Self {
-        let mut words = vec![0u64; size_of::<P>().div_ceil(8)];
-        // SAFETY: `P` is plain data of that size, and the words have room for it.
-        unsafe { words.as_mut_ptr().cast::<P>().write(params) };
-        self.arguments.push(words);
+        self.arguments.push(Argument::new(params));
         self
     }
 
     /// The next argument: a pointer.
     pub fn pointer(mut self, address: Address) -> Self {
-        self.arguments.push(vec![address.0]);
+        self.arguments.push(Argument {
+            bytes: vec![Block([address.0, 0, 0, 0, 0, 0, 0, 0])],
+            map: None,
+        });
         self
+    }
+
+    /// The next argument: a tensor map, by value, as the emulator reads it; see
+    /// [`Launch::encode_maps`].
+    pub fn map(mut self, map: TensorMap) -> Self {
+        let model = Argument::new(map.model());
+        self.arguments.push(Argument {
+            map: Some(map),
+            ..model
+        });
+        self
+    }
+
+    /// The same launch for a GPU, whose driver encodes tensor maps: each is replaced by the 128 bytes
+    /// that `encode` makes of it.
+    ///
+    /// # Errors
+    /// The first one of `encode`.
+    pub fn encode_maps<E>(
+        mut self,
+        mut encode: impl FnMut(&TensorMap) -> std::result::Result<[u64; 16], E>,
+    ) -> std::result::Result<Self, E> {
+        for argument in &mut self.arguments {
+            if let Some(map) = &argument.map {
+                let encoded = encode(map)?;
+                let (first, second) = encoded.split_at(8);
+                let halves = argument.bytes.iter_mut().zip([first, second]);
+                halves.for_each(|(block, half)| block.0.copy_from_slice(half));
+            }
+        }
+        Ok(self)
     }
 
     /// The kernel's name.
@@ -164,7 +224,7 @@ impl Launch {
     pub fn argument_pointers(&self) -> Vec<*const std::ffi::c_void> {
         self.arguments
             .iter()
-            .map(|words| words.as_ptr().cast())
+            .map(|argument| argument.bytes.as_ptr().cast())
             .collect()
     }
 }
@@ -215,6 +275,38 @@ mod tests {
     fn kernels_know_their_compiler() {
         assert_eq!(toolkit().is_some(), !modules().is_empty());
         assert!(toolkit().is_none_or(|(major, _)| major >= 12));
+    }
+
+    #[test]
+    fn tensor_maps_lie_on_64_bytes_and_take_the_drivers_encoding() {
+        let map = TensorMap {
+            dtype: crate::tensor::DType::F16,
+            address: Address(1024),
+            sizes: vec![64, 8],
+            tile: tensor_map::Tile::Tiled(vec![64, 8]),
+        };
+        let launch = Launch::new("probe", [1; 3], 128)
+            .pointer(Address(7))
+            .map(map.clone());
+        let bytes = launch.argument_pointers()[1];
+        assert!(bytes.cast::<Block>().is_aligned());
+        // SAFETY: the pointer leads to the model.
+        assert_eq!(
+            unsafe { *bytes.cast::<params::TensorMapParams>() },
+            map.model()
+        );
+        let words = std::array::from_fn(|i| i as u64);
+        let encode = |found: &TensorMap| {
+            assert_eq!(*found, map);
+            Ok::<_, std::convert::Infallible>(words)
+        };
+        let encoded = launch.encode_maps(encode).unwrap();
+        let pointers = encoded.argument_pointers();
+        // SAFETY: as above, and a pointer before it.
+        unsafe {
+            assert_eq!(*pointers[0].cast::<u64>(), 7);
+            assert_eq!(*pointers[1].cast::<[u64; 16]>(), words);
+        }
     }
 
     #[test]

@@ -51,6 +51,103 @@ const _: () = {
     ["Offset of field: BatchNormParams::padding"]
         [::std::mem::offset_of!(BatchNormParams, padding) - 44usize];
 };
+#[doc = " What the `conv2d_hopper` kernels need. A pass sums over taps and channels (fprop, dgrad) or over\n pixels (wgrad); positions (p, q) are those of the sums' pixels, in rows and columns."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct Conv2dHopperParams {
+    #[doc = " Rows of the product: pixels of the output, or filters."]
+    pub rows: ::std::os::raw::c_uint,
+    #[doc = " Columns of the product: channels of the output."]
+    pub columns: ::std::os::raw::c_uint,
+    #[doc = " Tiles of columns, and tiles in all."]
+    pub column_tiles: ::std::os::raw::c_uint,
+    pub tiles: ::std::os::raw::c_uint,
+    #[doc = " Steps of 64 channels (fprop, dgrad) or of 64 pixels (wgrad) to sum over."]
+    pub steps: ::std::os::raw::c_uint,
+    #[doc = " Parts into which wgrad divides the steps, and steps of a part."]
+    pub splits: ::std::os::raw::c_uint,
+    pub steps_per_split: ::std::os::raw::c_uint,
+    #[doc = " Positions in a row and in a column."]
+    pub positions: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Base pixel of position (0, 0), and from one to the next: height, width."]
+    pub lower: [::std::os::raw::c_int; 2usize],
+    pub stride: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Taps that are summed over, and pixels from one to the next."]
+    pub taps: [::std::os::raw::c_uint; 2usize],
+    pub dilation: [::std::os::raw::c_uint; 2usize],
+    #[doc = " The filter's tap at (0, 0), and from one to the next."]
+    pub first_tap: ::std::os::raw::c_int,
+    pub tap_stride: [::std::os::raw::c_int; 2usize],
+    #[doc = " Extent of the output's maps; where position (0, 0) goes, and from one to the next."]
+    pub output: [::std::os::raw::c_uint; 2usize],
+    pub output_first: [::std::os::raw::c_uint; 2usize],
+    pub output_stride: [::std::os::raw::c_uint; 2usize],
+    #[doc = " 1: negative results become 0."]
+    pub relu: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dHopperParams"][::std::mem::size_of::<Conv2dHopperParams>() - 108usize];
+    ["Alignment of Conv2dHopperParams"][::std::mem::align_of::<Conv2dHopperParams>() - 4usize];
+    ["Offset of field: Conv2dHopperParams::rows"]
+        [::std::mem::offset_of!(Conv2dHopperParams, rows) - 0usize];
+    ["Offset of field: Conv2dHopperParams::columns"]
+        [::std::mem::offset_of!(Conv2dHopperParams, columns) - 4usize];
+    ["Offset of field: Conv2dHopperParams::column_tiles"]
+        [::std::mem::offset_of!(Conv2dHopperParams, column_tiles) - 8usize];
+    ["Offset of field: Conv2dHopperParams::tiles"]
+        [::std::mem::offset_of!(Conv2dHopperParams, tiles) - 12usize];
+    ["Offset of field: Conv2dHopperParams::steps"]
+        [::std::mem::offset_of!(Conv2dHopperParams, steps) - 16usize];
+    ["Offset of field: Conv2dHopperParams::splits"]
+        [::std::mem::offset_of!(Conv2dHopperParams, splits) - 20usize];
+    ["Offset of field: Conv2dHopperParams::steps_per_split"]
+        [::std::mem::offset_of!(Conv2dHopperParams, steps_per_split) - 24usize];
+    ["Offset of field: Conv2dHopperParams::positions"]
+        [::std::mem::offset_of!(Conv2dHopperParams, positions) - 28usize];
+    ["Offset of field: Conv2dHopperParams::lower"]
+        [::std::mem::offset_of!(Conv2dHopperParams, lower) - 36usize];
+    ["Offset of field: Conv2dHopperParams::stride"]
+        [::std::mem::offset_of!(Conv2dHopperParams, stride) - 44usize];
+    ["Offset of field: Conv2dHopperParams::taps"]
+        [::std::mem::offset_of!(Conv2dHopperParams, taps) - 52usize];
+    ["Offset of field: Conv2dHopperParams::dilation"]
+        [::std::mem::offset_of!(Conv2dHopperParams, dilation) - 60usize];
+    ["Offset of field: Conv2dHopperParams::first_tap"]
+        [::std::mem::offset_of!(Conv2dHopperParams, first_tap) - 68usize];
+    ["Offset of field: Conv2dHopperParams::tap_stride"]
+        [::std::mem::offset_of!(Conv2dHopperParams, tap_stride) - 72usize];
+    ["Offset of field: Conv2dHopperParams::output"]
+        [::std::mem::offset_of!(Conv2dHopperParams, output) - 80usize];
+    ["Offset of field: Conv2dHopperParams::output_first"]
+        [::std::mem::offset_of!(Conv2dHopperParams, output_first) - 88usize];
+    ["Offset of field: Conv2dHopperParams::output_stride"]
+        [::std::mem::offset_of!(Conv2dHopperParams, output_stride) - 96usize];
+    ["Offset of field: Conv2dHopperParams::relu"]
+        [::std::mem::offset_of!(Conv2dHopperParams, relu) - 104usize];
+};
+#[doc = " What the `conv2d_hopper_sum` kernels need."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct Conv2dHopperSumParams {
+    #[doc = " Elements of the filters' gradient, a multiple of 8."]
+    pub elements: ::std::os::raw::c_ulonglong,
+    #[doc = " Parts to add up."]
+    pub splits: ::std::os::raw::c_uint,
+    pub unused: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dHopperSumParams"][::std::mem::size_of::<Conv2dHopperSumParams>() - 16usize];
+    ["Alignment of Conv2dHopperSumParams"]
+        [::std::mem::align_of::<Conv2dHopperSumParams>() - 8usize];
+    ["Offset of field: Conv2dHopperSumParams::elements"]
+        [::std::mem::offset_of!(Conv2dHopperSumParams, elements) - 0usize];
+    ["Offset of field: Conv2dHopperSumParams::splits"]
+        [::std::mem::offset_of!(Conv2dHopperSumParams, splits) - 8usize];
+    ["Offset of field: Conv2dHopperSumParams::unused"]
+        [::std::mem::offset_of!(Conv2dHopperSumParams, unused) - 12usize];
+};
 #[doc = " What a pass over flat arrays needs (`elementwise.cuh`)."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
@@ -332,6 +429,66 @@ const _: () = {
         [::std::mem::offset_of!(SpatialShuffleParams, vectors) - 12usize];
     ["Offset of field: SpatialShuffleParams::table_stride"]
         [::std::mem::offset_of!(SpatialShuffleParams, table_stride) - 16usize];
+};
+#[doc = " What a tensor map says, in the 128 bytes of one: how the emulator reads it. A GPU gets the same from\n the driver, in an encoding of its own. Axes run from the innermost out."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct TensorMapParams {
+    #[doc = " Of element 0."]
+    pub address: ::std::os::raw::c_ulonglong,
+    #[doc = " Bytes from one element to the next along axes 1 to 4."]
+    pub strides: [::std::os::raw::c_ulonglong; 4usize],
+    #[doc = " Elements along each axis."]
+    pub sizes: [::std::os::raw::c_uint; 5usize],
+    #[doc = " Tells a map from other bytes: 0x54504D41."]
+    pub magic: ::std::os::raw::c_uint,
+    #[doc = " Elements of a tile along each axis; of an im2col tile: channels, then pixels."]
+    pub tile: [::std::os::raw::c_ushort; 5usize],
+    #[doc = " Im2col: the first base pixel of a row and of a column."]
+    pub lower: [::std::os::raw::c_short; 2usize],
+    #[doc = " Im2col: the last base pixel, counted from the last pixel of the map."]
+    pub upper: [::std::os::raw::c_short; 2usize],
+    #[doc = " Im2col: pixels from one base pixel to the next, in a row and in a column."]
+    pub steps: [::std::os::raw::c_ushort; 2usize],
+    pub rank: ::std::os::raw::c_ushort,
+    #[doc = " Bytes of an element."]
+    pub width: ::std::os::raw::c_ushort,
+    #[doc = " 1: im2col; 0: tiled."]
+    pub im2col: ::std::os::raw::c_ushort,
+    #[doc = " 1: 16-byte chunks of a 128-byte row are exchanged by its number; 0: rows lie as they are."]
+    pub swizzled: ::std::os::raw::c_ushort,
+    pub unused: [::std::os::raw::c_ushort; 17usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of TensorMapParams"][::std::mem::size_of::<TensorMapParams>() - 128usize];
+    ["Alignment of TensorMapParams"][::std::mem::align_of::<TensorMapParams>() - 8usize];
+    ["Offset of field: TensorMapParams::address"]
+        [::std::mem::offset_of!(TensorMapParams, address) - 0usize];
+    ["Offset of field: TensorMapParams::strides"]
+        [::std::mem::offset_of!(TensorMapParams, strides) - 8usize];
+    ["Offset of field: TensorMapParams::sizes"]
+        [::std::mem::offset_of!(TensorMapParams, sizes) - 40usize];
+    ["Offset of field: TensorMapParams::magic"]
+        [::std::mem::offset_of!(TensorMapParams, magic) - 60usize];
+    ["Offset of field: TensorMapParams::tile"]
+        [::std::mem::offset_of!(TensorMapParams, tile) - 64usize];
+    ["Offset of field: TensorMapParams::lower"]
+        [::std::mem::offset_of!(TensorMapParams, lower) - 74usize];
+    ["Offset of field: TensorMapParams::upper"]
+        [::std::mem::offset_of!(TensorMapParams, upper) - 78usize];
+    ["Offset of field: TensorMapParams::steps"]
+        [::std::mem::offset_of!(TensorMapParams, steps) - 82usize];
+    ["Offset of field: TensorMapParams::rank"]
+        [::std::mem::offset_of!(TensorMapParams, rank) - 86usize];
+    ["Offset of field: TensorMapParams::width"]
+        [::std::mem::offset_of!(TensorMapParams, width) - 88usize];
+    ["Offset of field: TensorMapParams::im2col"]
+        [::std::mem::offset_of!(TensorMapParams, im2col) - 90usize];
+    ["Offset of field: TensorMapParams::swizzled"]
+        [::std::mem::offset_of!(TensorMapParams, swizzled) - 92usize];
+    ["Offset of field: TensorMapParams::unused"]
+        [::std::mem::offset_of!(TensorMapParams, unused) - 94usize];
 };
 #[doc = " What the `transform` kernels need."]
 #[repr(C)]
