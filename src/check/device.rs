@@ -3,7 +3,7 @@
 use super::contract::{finding, unwritten, verdict, wrong_shape};
 use super::{Finding, Method, Run, Subject, Target, Verdict, direction, precision};
 use crate::Result;
-use crate::ops::shapes;
+use crate::ops::{Input, shapes};
 use crate::tensor::Tensor;
 
 pub(super) fn check(subject: &Subject, target: Target) -> Result<Vec<Finding>> {
@@ -31,6 +31,18 @@ pub(super) fn check(subject: &Subject, target: Target) -> Result<Vec<Finding>> {
     findings.push(finding(Method::Determinism, all, verdict(differs)));
     findings.extend(precision::check(subject, target)?);
     Ok(findings)
+}
+
+/// One run on small integers.
+pub(super) fn run_on_integers(subject: &Subject, target: Target) -> Result<Run> {
+    let mut stream = subject.stream(400);
+    let inputs: Vec<Tensor> = (subject.case.inputs.iter())
+        .map(|input| input.draw_integers(&mut stream, target.dtype, target.device))
+        .collect::<Result<_>>()?;
+    let op = subject.op();
+    let shape = op.output_shape(&shapes(&inputs.iter().collect::<Vec<_>>()))?;
+    let cotangent = Input::Normal(shape).draw_integers(&mut stream, target.dtype, target.device)?;
+    subject.run(&inputs, &cotangent, &subject.wanted())
 }
 
 /// The first result that is not on the target's device.

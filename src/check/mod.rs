@@ -170,6 +170,24 @@ pub fn on_device(case: &Case, device: Device, dtype: DType, seed: u64) -> Result
     Ok(subject.report(findings))
 }
 
+/// Runs a case with small-integer inputs and cotangent on two devices; the first result whose bits
+/// differ, if any. Kernels do the same operations in the same order wherever they run, so only
+/// functions that C and CUDA round differently (exponentials, logarithms) may differ between emulator
+/// and GPU; where the arithmetic is exact, any two devices agree.
+///
+/// # Errors
+/// As [`on_device`].
+pub fn difference(
+    case: &Case,
+    devices: [Device; 2],
+    dtype: DType,
+    seed: u64,
+) -> Result<Option<String>> {
+    let subject = Subject { case, seed };
+    let [a, b] = devices.map(|device| device::run_on_integers(&subject, Target { device, dtype }));
+    a?.first_difference(&b?)
+}
+
 /// Where, and in which numbers, a case is compared with f64 on the CPU.
 #[derive(Clone, Copy, Debug)]
 struct Target {

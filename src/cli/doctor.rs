@@ -1,10 +1,21 @@
 //! `whatwhere doctor`: what this machine and this build have, and what will be used.
 
+use clap::Args;
+
+use crate::Result;
 use crate::device::{Device, findings};
 use crate::kernels::emulator;
 
+/// Say what this machine and this build have, and what will be used.
+#[derive(Args)]
+pub struct DoctorArgs {
+    /// Fail if this device cannot be used
+    #[arg(long)]
+    device: Option<Device>,
+}
+
 /// Runs the command.
-pub fn run() {
+pub fn run(args: DoctorArgs) -> Result<()> {
     let mut lines = vec![
         (
             "program",
@@ -19,6 +30,7 @@ pub fn run() {
     for (name, found) in lines {
         println!("{name:width$}  {found}");
     }
+    args.device.map_or(Ok(()), Device::check)
 }
 
 fn emulator_line() -> String {

@@ -53,7 +53,7 @@ enum Command {
     /// List, check and look at data sets
     Data(data::DataArgs),
     /// Say what this machine has (driver, GPUs, libraries), what this build has, and what will be used
-    Doctor,
+    Doctor(doctor::DoctorArgs),
 }
 
 /// What holds for every command.
@@ -112,10 +112,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Sweep(args) => sweep::run(args, &cli.ui),
         Command::Report(args) => report::run(args),
         Command::Data(args) => data::run(args),
-        Command::Doctor => {
-            doctor::run();
-            Ok(())
-        }
+        Command::Doctor(args) => doctor::run(args),
     }
 }
 

@@ -133,7 +133,7 @@ impl Device {
     }
 
     /// Records the launches of `work` into a graph that runs them again with one call; none of them
-    /// runs now. What `work` returns comes with the graph: its tensors hold results after
+    /// runs now. It must have run once before, so that its kernels are loaded. What `work` returns comes with the graph: its tensors hold results after
     /// [`Graph::replay`]. Inputs are changed with [`crate::tensor::Tensor::copy_from`].
     ///
     /// # Errors

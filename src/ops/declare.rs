@@ -88,6 +88,28 @@ impl Input {
         !matches!(self, Input::Labels { .. } | Input::Constant(_))
     }
 
+    /// Small integers in place of the input's numbers, -3 to 3 (1 to 3 where the operation has no
+    /// gradient, such as variances): sums and products of a few thousand are exact, in any order.
+    /// Labels as in [`Input::draw`].
+    pub fn draw_integers(
+        &self,
+        stream: &mut Stream,
+        dtype: DType,
+        device: Device,
+    ) -> Result<Tensor> {
+        let least = match self {
+            Input::Labels { .. } => return self.draw(stream, dtype, device),
+            Input::Constant(_) => 1,
+            Input::Normal(_) | Input::Spread(_) => -3,
+        };
+        let values: Vec<f64> = (0..self.shape().len())
+            .map(|_| (least + stream.below((4 - least) as u32) as i32) as f64)
+            .collect();
+        Tensor::from_slice(self.shape(), &values, Device::Cpu)?
+            .cast(dtype)?
+            .to_device(device)
+    }
+
     /// The input's values, drawn from `stream`, as `dtype` (labels are always i32).
     pub fn draw(&self, stream: &mut Stream, dtype: DType, device: Device) -> Result<Tensor> {
         let shape = self.shape();

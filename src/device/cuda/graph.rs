@@ -42,7 +42,8 @@ impl Graph {
     }
 }
 
-/// Records the launches of `work`; none of them runs. What `work` returns comes with the graph: its
+/// Records the launches of `work`; none of them runs. It must have run once before, so that its kernels
+/// are loaded. What `work` returns comes with the graph: its
 /// tensors hold results after a replay.
 pub(in super::super) fn capture<T>(
     index: u32,

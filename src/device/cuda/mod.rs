@@ -143,6 +143,12 @@ impl Gpu {
             launch: launch.to_string(),
             what,
         };
+        if lock(&self.capture).is_some() {
+            // Loading synchronises, which ends a capture.
+            return Err(failed(
+                "not loaded yet: run the work once before it is captured".into(),
+            ));
+        }
         let refused = |e: DriverError| failed(facts::load_refused(e.0, &text_of(e)));
         let module = kernels::module_of(name)
             .ok_or_else(|| failed("no kernel file of this build has this name".into()))?;

@@ -1,0 +1,361 @@
+//! Operations at the sizes of real networks on one device: how long, how near to the memory's speed,
+//! and beside PyTorch (cuDNN, cuBLAS) where there is one.
+//!
+//! `WHATWHERE_DEVICE=cuda:0 cargo bench --bench devices`. Times are medians between events on the GPU's
+//! stream, caches warm from the run before; the operands of the memory-bound workloads are larger than
+//! any L2. The share is of a plain copy on the same device, measured in the same run. `cargo test --benches`
+//! runs everything once at a small size.
+//!
+//! Settings: `WHATWHERE_DEVICE` (default auto), `WHATWHERE_ROUNDS` (default 20), `WHATWHERE_JSON` (file for
+//! the figures), `WHATWHERE_TORCH` (a Python that imports torch).
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use whatwhere::device::{Device, findings};
+use whatwhere::experiment::write_json;
+use whatwhere::ops::adaptive_avg_pool2d::AdaptiveAvgPool2d;
+use whatwhere::ops::add::Add;
+use whatwhere::ops::batch_norm::BatchNorm;
+use whatwhere::ops::bilinear_resize::BilinearResize;
+use whatwhere::ops::conv2d::Conv2d;
+use whatwhere::ops::global_avg_pool::GlobalAvgPool;
+use whatwhere::ops::linear::Linear;
+use whatwhere::ops::max_pool2d::MaxPool2d;
+use whatwhere::ops::relu::Relu;
+use whatwhere::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
+use whatwhere::ops::spatial_shuffle::{Mode, SpatialShuffle};
+use whatwhere::ops::{Case, Input, Operation, Saved};
+use whatwhere::rng::{Key, Purpose};
+use whatwhere::tensor::{DType, Tensor};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// A case, and how the peer is told of it.
+struct Workload {
+    case: Case,
+    peer: Value,
+}
+
+#[derive(Serialize)]
+struct Row {
+    operation: &'static str,
+    workload: String,
+    dtype: String,
+    forward_us: f64,
+    vjp_us: f64,
+    flops: f64,
+    bytes: f64,
+    gb_per_s: f64,
+    share_of_copy: f64,
+    tflop_per_s: f64,
+    peer_forward_us: Option<f64>,
+    peer_vjp_us: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    device: String,
+    machine: Vec<(&'static str, String)>,
+    rounds: usize,
+    copy_gb_per_s: f64,
+    rows: Vec<Row>,
+}
+
+fn main() -> Outcome<()> {
+    let full = std::env::args().any(|a| a == "--bench");
+    let device: Device = match std::env::var("WHATWHERE_DEVICE") {
+        Ok(name) => name.parse()?,
+        Err(_) if full => Device::auto(),
+        Err(_) => Device::Cpu,
+    };
+    device.check()?;
+    let rounds = match full {
+        true => std::env::var("WHATWHERE_ROUNDS").map_or(Ok(20), |n| n.parse())?,
+        false => 1,
+    };
+    let copy = copy_speed(device, if full { 256 << 20 } else { 1 << 20 }, rounds)?;
+    println!("{device}: a copy moves {copy:.0} GB/s");
+    let dtypes = match device {
+        Device::Cpu => vec![DType::F32],
+        _ => vec![DType::F32, DType::BF16],
+    };
+    let mut rows = Vec::new();
+    for dtype in dtypes {
+        let workloads = workloads(full);
+        let peers = peers(&workloads, dtype, device)?;
+        for (workload, peer) in workloads.iter().zip(peers) {
+            let row = measure(workload, dtype, device, rounds, copy, peer)?;
+            print(&row);
+            rows.push(row);
+        }
+    }
+    if let Ok(path) = std::env::var("WHATWHERE_JSON") {
+        let report = Report {
+            device: device.to_string(),
+            machine: findings(),
+            rounds,
+            copy_gb_per_s: copy,
+            rows,
+        };
+        write_json(path.as_ref(), &report)?;
+    }
+    Ok(())
+}
+
+/// The workloads: maps of 64 MiB and more for what memory bounds, layers of VGG16 and ResNet50 for
+/// products.
+fn workloads(full: bool) -> Vec<Workload> {
+    let batch = if full { 256 } else { 2 };
+    let side = |side: usize| if full { side } else { side.div_ceil(14) };
+    let of = |op: Box<dyn Operation>, inputs: Vec<Input>, peer: Value| Workload {
+        case: Case {
+            label: String::new(),
+            op,
+            inputs,
+        },
+        peer,
+    };
+    let map = |s: usize, c: usize| Input::normal([batch, side(s), side(s), c]);
+    let vector = |c: usize| Input::normal([c]);
+    let key = Key::new(0, Purpose::Check, 0, 0);
+    let norm = BatchNorm {
+        training: true,
+        epsilon: 1e-5,
+        relu: true,
+    };
+    let resize = BilinearResize {
+        output: [side(112); 2],
+        align_corners: false,
+    };
+    let bins = AdaptiveAvgPool2d { output: [6, 6] };
+    let shuffle = SpatialShuffle::new(Mode::Shuffle, key);
+    let labels = Input::Labels {
+        shape: [batch * side(56)].into(),
+        classes: 1000,
+        ignore: None,
+    };
+    let mut all = vec![
+        of(Box::new(Relu), vec![map(56, 64)], json!({"op": "relu"})),
+        of(
+            Box::new(Add),
+            vec![map(56, 64), map(56, 64)],
+            json!({"op": "add"}),
+        ),
+        of(
+            Box::new(norm),
+            vec![map(56, 64), vector(64), vector(64)],
+            json!({"op": "batch_norm_relu"}),
+        ),
+        of(
+            Box::new(norm),
+            vec![map(14, 1024), vector(1024), vector(1024)],
+            json!({"op": "batch_norm_relu"}),
+        ),
+        of(
+            Box::new(MaxPool2d::new(2)),
+            vec![map(112, 64)],
+            json!({"op": "max_pool2d", "size": 2, "stride": 2, "padding": 0}),
+        ),
+        of(
+            Box::new(MaxPool2d::new(3).stride(2).padding(1)),
+            vec![map(112, 64)],
+            json!({"op": "max_pool2d", "size": 3, "stride": 2, "padding": 1}),
+        ),
+        of(
+            Box::new(GlobalAvgPool),
+            vec![map(14, 1024)],
+            json!({"op": "global_avg_pool"}),
+        ),
+        of(
+            Box::new(bins),
+            vec![map(56, 64)],
+            json!({"op": "adaptive_avg_pool2d", "output": 6}),
+        ),
+        of(
+            Box::new(resize),
+            vec![map(28, 64)],
+            json!({"op": "bilinear_resize", "output": side(112)}),
+        ),
+        of(
+            Box::new(shuffle),
+            vec![map(56, 64)],
+            json!({"op": "spatial_shuffle"}),
+        ),
+        of(
+            Box::new(shuffle),
+            vec![map(14, 512)],
+            json!({"op": "spatial_shuffle"}),
+        ),
+        of(
+            Box::new(SoftmaxCrossEntropy::default()),
+            vec![Input::normal([batch * side(56), 1000]), labels],
+            json!({"op": "softmax_cross_entropy"}),
+        ),
+        of(
+            Box::new(Linear),
+            vec![
+                Input::normal([batch, 2048]),
+                Input::normal([1000, 2048]),
+                vector(1000),
+            ],
+            json!({"op": "linear"}),
+        ),
+    ];
+    for (s, c, k, size, stride) in [
+        (224, 3, 64, 7, 2),
+        (224, 3, 64, 3, 1),
+        (56, 64, 64, 3, 1),
+        (56, 64, 256, 1, 1),
+        (28, 128, 128, 3, 1),
+        (28, 256, 512, 3, 1),
+        (56, 256, 512, 1, 2),
+        (14, 256, 1024, 1, 1),
+        (14, 512, 512, 3, 1),
+        (7, 512, 512, 3, 1),
+    ] {
+        let op = Conv2d::new().stride(stride).padding(size / 2);
+        let x = Input::normal([if full { 64 } else { 1 }, side(s), side(s), c]);
+        let peer = json!({"op": "conv2d", "stride": stride, "padding": size / 2});
+        all.push(of(
+            Box::new(op),
+            vec![x, Input::normal([k, size, size, c])],
+            peer,
+        ));
+    }
+    all
+}
+
+/// A tensor for an input: normal numbers that repeat after a while, so that large ones are made fast.
+fn filled(input: &Input, dtype: DType, device: Device) -> Outcome<Tensor> {
+    let mut stream = Key::new(1, Purpose::Check, 0, 0).stream(0);
+    if let Input::Labels { .. } = input {
+        return Ok(input
+            .draw(&mut stream, DType::I32, Device::Cpu)?
+            .to_device(device)?);
+    }
+    let tile: Vec<f32> = (0..65521).map(|_| stream.normal() as f32).collect();
+    let values: Vec<f32> = tile
+        .iter()
+        .copied()
+        .cycle()
+        .take(input.shape().len())
+        .collect();
+    let host = Tensor::from_slice(input.shape(), &values, Device::Cpu)?;
+    Ok(host.cast(dtype)?.to_device(device)?)
+}
+
+fn measure(
+    workload: &Workload,
+    dtype: DType,
+    device: Device,
+    rounds: usize,
+    copy: f64,
+    peer: [Option<f64>; 2],
+) -> Outcome<Row> {
+    let Case { op, inputs, .. } = &workload.case;
+    let shapes: Vec<_> = inputs.iter().map(Input::shape).collect();
+    let tensors: Vec<Tensor> = (inputs.iter())
+        .map(|input| filled(input, dtype, device))
+        .collect::<Outcome<_>>()?;
+    let tensors: Vec<&Tensor> = tensors.iter().collect();
+    let wanted: Vec<bool> = inputs.iter().map(Input::is_differentiable).collect();
+    let dy = filled(&Input::Normal(op.output_shape(&shapes)?), dtype, device)?;
+    let (mut forward, mut backward) = (Vec::new(), Vec::new());
+    for round in 0..rounds + 2 {
+        let mut saved = Saved::default();
+        let (y, there) = device.timed(|| op.forward(&tensors, &mut saved))?;
+        drop(y);
+        let cotangent = dy.deep_clone()?;
+        let (_, back) = device.timed(|| op.vjp(saved, cotangent, &wanted))?;
+        // The first two load kernels and fill the pool of memory.
+        if round >= 2 {
+            forward.push(there);
+            backward.push(back);
+        }
+    }
+    let (forward_us, vjp_us) = (median_us(forward), median_us(backward));
+    let cost = op.cost(&shapes);
+    let bytes = cost.bytes * dtype.size() as f64 / 4.0;
+    let gb_per_s = bytes / forward_us / 1e3;
+    let described: Vec<String> = shapes.iter().map(|s| s.to_string()).collect();
+    Ok(Row {
+        operation: op.name(),
+        workload: described.join(" "),
+        dtype: dtype.to_string(),
+        forward_us,
+        vjp_us,
+        flops: cost.flops,
+        bytes,
+        gb_per_s,
+        share_of_copy: gb_per_s / copy,
+        tflop_per_s: cost.flops / forward_us / 1e6,
+        peer_forward_us: peer[0],
+        peer_vjp_us: peer[1],
+    })
+}
+
+fn print(row: &Row) {
+    let peer = |us: Option<f64>| us.map_or("-".to_owned(), |us| format!("{us:.1}"));
+    println!(
+        "{:<22} {:<5} {:>10.1} us, back {:>10.1} us, {:>7.0} GB/s ({:>3.0} % of a copy), {:>7.2} TFLOP/s; \
+         peer {} us, back {} us; {}",
+        row.operation,
+        row.dtype,
+        row.forward_us,
+        row.vjp_us,
+        row.gb_per_s,
+        100.0 * row.share_of_copy,
+        row.tflop_per_s,
+        peer(row.peer_forward_us),
+        peer(row.peer_vjp_us),
+        row.workload,
+    );
+}
+
+fn median_us(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1e6
+}
+
+/// GB/s read and written together by a copy of `bytes` bytes.
+fn copy_speed(device: Device, bytes: usize, rounds: usize) -> Outcome<f64> {
+    let from = Tensor::zeros([bytes / 4], DType::F32, device)?;
+    let mut to = Tensor::zeros([bytes / 4], DType::F32, device)?;
+    let mut times = Vec::new();
+    for _ in 0..rounds + 2 {
+        times.push(device.timed(|| to.copy_from(&from))?.1);
+    }
+    Ok(2.0 * bytes as f64 / median_us(times[2..].to_vec()) / 1e3)
+}
+
+/// Forward and backward times of the peer for each workload; none where it is not asked for.
+fn peers(workloads: &[Workload], dtype: DType, device: Device) -> Outcome<Vec<[Option<f64>; 2]>> {
+    let Ok(python) = std::env::var("WHATWHERE_TORCH") else {
+        return Ok(vec![[None; 2]; workloads.len()]);
+    };
+    let describe = |w: &Workload| {
+        let shapes: Vec<_> = w.case.inputs.iter().map(|i| i.shape().dims()).collect();
+        json!({"peer": w.peer, "shapes": shapes})
+    };
+    let list: Vec<Value> = workloads.iter().map(describe).collect();
+    let script = std::env::var("WHATWHERE_TORCH_SCRIPT");
+    let script = script.unwrap_or_else(|_| "benches/peers/torch_ops.py".into());
+    let torch_device = device.to_string();
+    let mut child = Command::new(python)
+        .args([&script, &torch_device, &dtype.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(serde_json::to_string(&list)?.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        return Err(format!("{script} failed").into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
