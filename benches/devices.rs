@@ -191,7 +191,7 @@ fn workloads(full: bool) -> Vec<Workload> {
             json!({"op": "spatial_shuffle"}),
         ),
         of(
-            Box::new(SoftmaxCrossEntropy::default()),
+            Box::<SoftmaxCrossEntropy>::default(),
             vec![Input::normal([batch * side(56), 1000]), labels],
             json!({"op": "softmax_cross_entropy"}),
         ),
