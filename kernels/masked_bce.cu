@@ -8,7 +8,8 @@
 //   ℓ = ln(1 + e^−|z|) + (1 − t) max(z, 0) + t max(−z, 0).
 //
 // Shapes. z, t, m, w, dz: flat arrays of the same length and storage type; w may be null. `result`: [2] of
-// f32: the loss, and Σ m. A mask without an element makes the loss NaN.
+// f32: the loss, and Σ m. A mask without an element makes the loss NaN. Loss and cotangent are scalars of
+// the same type as z.
 //
 // Method. A thread has four 16-byte vectors, a block's stride apart; the block's sums are added by a
 // balanced tree, and `mean` adds the blocks' sums in order.
@@ -80,8 +81,8 @@ __device__ __forceinline__ float sigmoid(float z) {
 
 template <class T>
 __device__ void backward(const MaskedBceParams& p, const Operands<T>& from, const float* __restrict__ result,
-                         const float* __restrict__ cotangent, T* __restrict__ dz) {
-    const float scale = *cotangent / result[1];
+                         const T* __restrict__ cotangent, T* __restrict__ dz) {
+    const float scale = to_float(*cotangent) / result[1];
     for_each<Vector<T>::size>(p.elements, [&](size_t at, auto size) {
         const Values<decltype(size)::value> v(from, at);
         float gradient[decltype(size)::value];
@@ -104,17 +105,16 @@ __device__ void backward(const MaskedBceParams& p, const Operands<T>& from, cons
     extern "C" __global__ void __launch_bounds__(threads) masked_bce_backward_##suffix(               \
         MaskedBceParams p, const T* __restrict__ logits, const T* __restrict__ targets,               \
         const T* __restrict__ mask, const T* __restrict__ weights, const float* __restrict__ result,  \
-        const float* __restrict__ cotangent, T* __restrict__ dz) {                                    \
+        const T* __restrict__ cotangent, T* __restrict__ dz) {                                    \
         backward<T>(p, {logits, targets, mask, weights}, result, cotangent, dz);                      \
     }                                                                                                 \
-    EXPORT_KERNEL(masked_bce_backward_##suffix)
+    EXPORT_KERNEL(masked_bce_backward_##suffix);                                                      \
+    extern "C" __global__ void __launch_bounds__(threads)                                             \
+    masked_bce_mean_##suffix(MeanParams p, const float* partial, float* result, T* loss) {            \
+        mean_of_partial<threads, 2>(p.blocks, partial, result, loss);                                 \
+    }                                                                                                 \
+    EXPORT_KERNEL(masked_bce_mean_##suffix)
 
 FOR_TYPE(f32, float);
 FOR_TYPE(f16, __half);
 FOR_TYPE(bf16, __nv_bfloat16);
-
-extern "C" __global__ void __launch_bounds__(threads)
-masked_bce_mean(MeanParams p, const float* partial, float* result) {
-    mean_of_partial<threads, 2>(p.blocks, partial, result);
-}
-EXPORT_KERNEL(masked_bce_mean);

@@ -9,7 +9,8 @@
 // Shapes. z, dz: [rows, classes], rows the pixels of a batch of maps or just its images; y: [rows] of
 // i32; w: [classes] of f32 or null; `statistics`: [rows, 2] of f32, a row's maximum m and ln Σ exp(z − m).
 // `result`: [3] of f32: the loss, Σ w, and how many labels were neither a class nor ignored. Such a row
-// makes the loss NaN and gets no gradient; so does a batch in which no row counts.
+// makes the loss NaN and gets no gradient; so does a batch in which no row counts. Loss and cotangent are
+// scalars of the logits' type.
 //
 // Method.
 //   rows      `lanes` neighbouring threads share a row, so that each has about 6 logits; a block has
@@ -98,11 +99,11 @@ template <class T>
 __device__ void backward(const SoftmaxCrossEntropyParams& p, const T* __restrict__ logits,
                          const int* __restrict__ labels, const float* __restrict__ weights,
                          const float* __restrict__ statistics, const float* __restrict__ result,
-                         const float* __restrict__ cotangent, T* __restrict__ dz) {
+                         const T* __restrict__ cotangent, T* __restrict__ dz) {
     constexpr unsigned size = Vector<T>::size;
     const unsigned elements = p.rows * p.classes, at = (blockIdx.x * threads + threadIdx.x) * size;
     if (at >= elements) return;
-    const float scale = *cotangent / result[1];
+    const float scale = to_float(*cotangent) / result[1];
     const bool whole = elements - at >= size;
     float values[size] = {};
     if (whole) {
@@ -148,17 +149,16 @@ __device__ void backward(const SoftmaxCrossEntropyParams& p, const T* __restrict
     EXPORT_KERNEL(softmax_cross_entropy_rows_##suffix);                                                 \
     extern "C" __global__ void __launch_bounds__(threads) softmax_cross_entropy_backward_##suffix(      \
         SoftmaxCrossEntropyParams p, const T* logits, const int* labels, const float* weights,          \
-        const float* statistics, const float* result, const float* cotangent, T* dz) {                  \
+        const float* statistics, const float* result, const T* cotangent, T* dz) {                  \
         backward(p, logits, labels, weights, statistics, result, cotangent, dz);                        \
     }                                                                                                   \
-    EXPORT_KERNEL(softmax_cross_entropy_backward_##suffix)
+    EXPORT_KERNEL(softmax_cross_entropy_backward_##suffix);                                             \
+    extern "C" __global__ void __launch_bounds__(threads)                                               \
+    softmax_cross_entropy_mean_##suffix(MeanParams p, const float* partial, float* result, T* loss) {   \
+        mean_of_partial<threads, 3>(p.blocks, partial, result, loss);                                   \
+    }                                                                                                   \
+    EXPORT_KERNEL(softmax_cross_entropy_mean_##suffix)
 
 FOR_TYPE(f32, float);
 FOR_TYPE(f16, __half);
 FOR_TYPE(bf16, __nv_bfloat16);
-
-extern "C" __global__ void __launch_bounds__(threads)
-softmax_cross_entropy_mean(MeanParams p, const float* partial, float* result) {
-    mean_of_partial<threads, 3>(p.blocks, partial, result);
-}
-EXPORT_KERNEL(softmax_cross_entropy_mean);

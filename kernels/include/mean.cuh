@@ -1,14 +1,16 @@
 // The last step of a mean loss: the sums of blocks become one result.
 #pragma once
 
+#include "numbers.cuh"
 #include "tree.cuh"
 
 // `partial`: [sums][blocks], what each block of another kernel added up: numerator, denominator, more.
-// `result`: [sums]: the mean numerator / denominator, then the other sums. For a grid of one block:
-// thread t adds the blocks t, t + threads, ...; then the threads' sums are added by a balanced tree.
-template <int threads, int sums>
+// `result`: [sums]: the mean numerator / denominator, then the other sums; `loss`: the mean again, as it is
+// stored. For a grid of one block: thread t adds the blocks t, t + threads, ...; then the threads' sums
+// are added by a balanced tree.
+template <int threads, int sums, class T>
 __device__ __forceinline__ void mean_of_partial(unsigned blocks, const float* __restrict__ partial,
-                                                float* __restrict__ result) {
+                                                float* __restrict__ result, T* __restrict__ loss) {
     float total[sums] = {};
     for (unsigned block = threadIdx.x; block < blocks; block += threads)
 #pragma unroll
@@ -16,6 +18,7 @@ __device__ __forceinline__ void mean_of_partial(unsigned blocks, const float* __
     tree_sum<threads>(total, 1);
     if (threadIdx.x > 0) return;
     result[0] = total[0] / total[1];
+    *loss = round_to<T>(result[0]);
 #pragma unroll
     for (int k = 1; k < sums; ++k) result[k] = total[k];
 }

@@ -17,6 +17,17 @@ pub struct Images {
     pub channels: usize,
 }
 
+/// [N, H, W, C].
+impl From<[usize; 4]> for Images {
+    fn from([batch, height, width, channels]: [usize; 4]) -> Self {
+        Images {
+            batch,
+            map: [height, width],
+            channels,
+        }
+    }
+}
+
 impl Images {
     /// Elements of one image.
     pub fn image(&self) -> usize {

@@ -29,7 +29,8 @@ pub fn blocks_of(dtype: DType, elements: usize) -> usize {
     elements.div_ceil(THREADS * STEPS * (16 / dtype.size()))
 }
 
-/// The loss to `result`, f32 [2]: Σ m w ℓ / Σ m, and Σ m. `scratch`: `2 * blocks_of(..)` f32s.
+/// The loss to `result`, f32 [2]: Σ m w ℓ / Σ m, and Σ m; and to `loss`, a scalar of the operands' dtype.
+/// `scratch`: `2 * blocks_of(..)` f32s.
 ///
 /// # Errors
 /// [`Error`] for no elements, and a dtype or addresses the kernels do not do.
@@ -37,20 +38,26 @@ pub fn forward(
     dtype: DType,
     elements: usize,
     operands: Operands,
-    scratch: Address,
-    result: Address,
+    [scratch, result, loss]: [Address; 3],
 ) -> Result<[Launch; 2]> {
     let kernels = ["masked_bce_f32", "masked_bce_f16", "masked_bce_bf16"];
     let sums = plan(kernels, dtype, elements, operands)?.pointer(scratch);
     let blocks = sums.grid()[0];
-    let mean = Launch::new("masked_bce_mean", [1, 1, 1], THREADS as u32)
+    let mean = [
+        "masked_bce_mean_f32",
+        "masked_bce_mean_f16",
+        "masked_bce_mean_bf16",
+    ];
+    let mean = Launch::new(pick(OP, dtype, mean)?, [1, 1, 1], THREADS as u32)
         .params(MeanParams { blocks })
         .pointer(scratch)
-        .pointer(result);
+        .pointer(result)
+        .pointer(loss);
     Ok([sums, mean])
 }
 
-/// The vjp: to `dz` the gradient of the logits. `result` is the forward pass's, `cotangent` one f32.
+/// The vjp: to `dz` the gradient of the logits. `result` is the forward pass's, `cotangent` a
+/// scalar of the operands' dtype.
 ///
 /// # Errors
 /// As [`forward`].

@@ -59,6 +59,8 @@ pub struct Buffers {
     pub statistics: Address,
     /// Written: f32, [3]: the loss, Σ of the rows' weights, and the number of labels out of range.
     pub result: Address,
+    /// Written: the loss once more, a scalar of the logits' dtype.
+    pub loss: Address,
 }
 
 /// The loss, in two launches. `scratch`: `3 * rows.blocks()` f32s.
@@ -80,15 +82,21 @@ pub fn forward(dtype: DType, rows: Rows, b: Buffers, scratch: Address) -> Result
     let of_rows = pointers
         .into_iter()
         .fold(of_rows.params(rows.params(chunks)), Launch::pointer);
-    let mean = Launch::new("softmax_cross_entropy_mean", [1, 1, 1], THREADS as u32)
+    let mean = [
+        "softmax_cross_entropy_mean_f32",
+        "softmax_cross_entropy_mean_f16",
+        "softmax_cross_entropy_mean_bf16",
+    ];
+    let mean = Launch::new(pick(OP, dtype, mean)?, [1, 1, 1], THREADS as u32)
         .params(MeanParams { blocks: count })
         .pointer(scratch)
-        .pointer(b.result);
+        .pointer(b.result)
+        .pointer(b.loss);
     Ok([of_rows, mean])
 }
 
-/// The vjp: to `dz` the gradient of the logits. `b` is as the forward pass left it; `cotangent` is one
-/// f32.
+/// The vjp: to `dz` the gradient of the logits. `b` is as the forward pass left it; `cotangent` is a
+/// scalar of the logits' dtype.
 ///
 /// # Errors
 /// As [`forward`].

@@ -1,7 +1,8 @@
 //! Global average pooling (GAP): the mean of a map over its pixels.
 
-use super::fallback::{self, kernel_device, no_kernel};
+use super::fallback::{self, kernel_device};
 use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of};
+use crate::kernels;
 use crate::tensor::{Shape, Tensor};
 use crate::{Error, Result, cpu, with_real};
 
@@ -31,25 +32,37 @@ impl Operation for GlobalAvgPool {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        if kernel_device(inputs).is_some() {
-            return fallback::forward(self, inputs, saved, no_kernel(self));
-        }
         let [x] = operands(self.name(), inputs)?;
         let mut y = result_of(self, inputs)?;
-        let [_, height, width, channels] = x.shape().nhwc(self.name())?;
-        with_real!(x.dtype(), self.name(), T => {
-            cpu::global_avg_pool::forward::<T>(x.data()?, [height, width], channels, y.data_mut()?)
-        });
+        let map = x.shape().nhwc(self.name())?;
+        if let Some(device) = kernel_device(inputs) {
+            let (from, to) = (x.address(), y.address_mut()?);
+            let plan = kernels::global_avg_pool::forward(x.dtype(), map.into(), from, to);
+            if let Err(why) = plan.and_then(|launch| device.launch(&launch)) {
+                return fallback::forward(self, inputs, saved, why);
+            }
+        } else {
+            let [_, height, width, channels] = map;
+            with_real!(x.dtype(), self.name(), T => cpu::global_avg_pool::forward::<T>(
+                x.data()?, [height, width], channels, y.data_mut()?
+            ));
+        }
         saved.keep_shapes(&[x.shape()]);
         Ok(y.into())
     }
 
     fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        if kernel_device(&[&cotangent]).is_some() {
-            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
-        }
         let mut dx = Tensor::empty(&saved.shapes()[0], cotangent.dtype(), cotangent.device())?;
-        let [_, height, width, channels] = dx.shape().nhwc(self.name())?;
+        let map = dx.shape().nhwc(self.name())?;
+        if let Some(device) = kernel_device(&[&cotangent]) {
+            let (from, to) = (cotangent.address(), dx.address_mut()?);
+            let plan = kernels::global_avg_pool::backward(dx.dtype(), map.into(), from, to);
+            return match plan.and_then(|launch| device.launch(&launch)) {
+                Ok(()) => Ok(vec![Some(dx)]),
+                Err(why) => fallback::vjp(self, saved, cotangent, wanted, why),
+            };
+        }
+        let [_, height, width, channels] = map;
         with_real!(dx.dtype(), self.name(), T => {
             cpu::global_avg_pool::backward::<T>(
                 cotangent.data()?,

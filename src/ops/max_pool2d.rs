@@ -1,10 +1,11 @@
 //! Max pooling over NHWC maps.
 
-use super::fallback::{self, kernel_device, no_kernel};
+use super::fallback::{self, kernel_device};
 use super::{
     Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of, window,
 };
 use crate::cpu::window::Axis;
+use crate::kernels::max_pool2d::{self as kernels, Windows};
 use crate::tensor::{DType, Shape, Tensor};
 use crate::{Result, cpu, with_real};
 
@@ -61,11 +62,13 @@ impl MaxPool2d {
         window::axes(self.name(), extents, [height, width])
     }
 
-    /// The smallest type that holds every offset within the window.
-    fn offset_dtype(&self) -> DType {
-        match self.kernel[0] * self.kernel[1] {
-            0..=256 => DType::U8,
-            _ => DType::I32,
+    /// The same as the kernels take it.
+    fn windows(&self, [rows, cols]: [Axis; 2]) -> Windows {
+        Windows {
+            kernel: self.kernel,
+            stride: self.stride,
+            padding: self.padding,
+            output: [rows.output, cols.output],
         }
     }
 }
@@ -82,13 +85,22 @@ impl Operation for MaxPool2d {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        if kernel_device(inputs).is_some() {
-            return fallback::forward(self, inputs, saved, no_kernel(self));
-        }
         let [x] = operands(self.name(), inputs)?;
         let (axes, channels) = (self.axes(x.shape())?, x.shape().channels());
         let mut y = result_of(self, inputs)?;
-        let mut chosen = Tensor::empty(y.shape(), self.offset_dtype(), x.device())?;
+        let windows = self.windows(axes);
+        let mut chosen = Tensor::empty(y.shape(), windows.offset_dtype(), x.device())?;
+        if let Some(device) = kernel_device(inputs) {
+            let map = x.shape().nhwc(self.name())?;
+            let pointers = [x.address(), y.address_mut()?, chosen.address_mut()?];
+            let plan = kernels::forward(x.dtype(), map.into(), windows, pointers);
+            if let Err(why) = plan.and_then(|launch| device.launch(&launch)) {
+                return fallback::forward(self, inputs, saved, why);
+            }
+            saved.keep([&chosen]);
+            saved.keep_shapes(&[x.shape()]);
+            return Ok(y.into());
+        }
         with_real!(x.dtype(), self.name(), T => {
             let (x, y) = (x.data::<T>()?, y.data_mut::<T>()?);
             match chosen.dtype() {
@@ -102,12 +114,19 @@ impl Operation for MaxPool2d {
     }
 
     fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        if kernel_device(&[&cotangent]).is_some() {
-            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
-        }
         let mut dx = Tensor::empty(&saved.shapes()[0], cotangent.dtype(), cotangent.device())?;
-        let [chosen] = saved.take();
         let (axes, channels) = (self.axes(dx.shape())?, dx.shape().channels());
+        if let Some(device) = kernel_device(&[&cotangent]) {
+            let (windows, map) = (self.windows(axes), dx.shape().nhwc(self.name())?);
+            let chosen = saved.tensors[0].address();
+            let pointers = [cotangent.address(), chosen, dx.address_mut()?];
+            let plan = kernels::backward(dx.dtype(), map.into(), windows, pointers);
+            return match plan.and_then(|launch| device.launch(&launch)) {
+                Ok(()) => Ok(vec![Some(dx)]),
+                Err(why) => fallback::vjp(self, saved, cotangent, wanted, why),
+            };
+        }
+        let [chosen] = saved.take();
         with_real!(dx.dtype(), self.name(), T => {
             let (dy, dx) = (cotangent.data::<T>()?, dx.data_mut::<T>()?);
             match chosen.dtype() {

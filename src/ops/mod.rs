@@ -168,6 +168,15 @@ pub(crate) fn same_kind(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> 
     ))
 }
 
+/// Checks that two tensors live on one device.
+pub(crate) fn same_device(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
+    if a.device() == b.device() {
+        return Ok(());
+    }
+    let what = format!("operands on {} and {}", a.device(), b.device());
+    Err(Error::shape(op, what))
+}
+
 /// The shapes of tensors.
 pub(crate) fn shapes<'a>(inputs: &[&'a Tensor]) -> Vec<&'a Shape> {
     inputs.iter().map(|t| t.shape()).collect()

@@ -3,9 +3,10 @@
 
 use std::fmt;
 
-use super::fallback::{self, kernel_device, no_kernel};
+use super::fallback::{self, kernel_device};
 use super::{Cost, Operation, Output, Saved, arity, operands};
 use crate::cpu::resample::Taps;
+use crate::kernels::resample::{self as kernels, Table};
 use crate::tensor::{Shape, Tensor};
 use crate::{Error, Result, cpu, with_real};
 
@@ -29,29 +30,36 @@ impl<R: Resampling> Operation for R {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        if kernel_device(inputs).is_some() {
-            return fallback::forward(self, inputs, saved, no_kernel(self));
-        }
         let [x] = operands(R::NAME, inputs)?;
         let [rows, cols] = axes_of(self, x.shape())?;
-        saved.keep_shapes(&[x.shape()]);
         let shape = [
             x.dims()[0],
             rows.output(),
             cols.output(),
             x.shape().channels(),
         ];
-        Ok(resampled(R::NAME, x, [&rows, &cols], shape.into())?.into())
+        match resampled(R::NAME, x, [&rows, &cols], shape.into()) {
+            Ok(y) => {
+                saved.keep_shapes(&[x.shape()]);
+                Ok(y.into())
+            }
+            Err(why) if kernel_device(inputs).is_some() => {
+                fallback::forward(self, inputs, saved, why)
+            }
+            Err(why) => Err(why),
+        }
     }
 
     fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        if kernel_device(&[&cotangent]).is_some() {
-            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
-        }
         let x = &saved.shapes()[0];
         let [rows, cols] = axes_of(self, x)?.map(|taps| taps.transposed());
-        let dx = resampled(R::NAME, &cotangent, [&rows, &cols], x.clone())?;
-        Ok(vec![Some(dx)])
+        match resampled(R::NAME, &cotangent, [&rows, &cols], x.clone()) {
+            Ok(dx) => Ok(vec![Some(dx)]),
+            Err(why) if kernel_device(&[&cotangent]).is_some() => {
+                fallback::vjp(self, saved, cotangent, wanted, why)
+            }
+            Err(why) => Err(why),
+        }
     }
 
     fn cost(&self, inputs: &[&Shape]) -> Cost {
@@ -72,9 +80,19 @@ fn axes_of<R: Resampling>(op: &R, x: &Shape) -> Result<[Taps; 2]> {
     op.axes([height, width])
 }
 
-/// `x` resampled into `shape`.
+/// `x` resampled into `shape`, where it is. Kernels read the matrices as a table, copied to the device
+/// at each call.
 fn resampled(op: &'static str, x: &Tensor, taps: [&Taps; 2], shape: Shape) -> Result<Tensor> {
     let mut y = Tensor::empty(shape, x.dtype(), x.device())?;
+    if let Some(device) = kernel_device(&[x]) {
+        let table = Table::new(taps.map(Taps::input), taps.map(Taps::rows))?;
+        let words = Tensor::from_slice([table.words.len()], &table.words, device)?;
+        let pointers = [x.address(), y.address_mut()?];
+        let map = x.shape().nhwc(op)?.into();
+        let launch = kernels::launch(x.dtype(), map, &table, words.address(), pointers)?;
+        device.launch(&launch)?;
+        return Ok(y);
+    }
     with_real!(x.dtype(), op, T => {
         cpu::resample::resample::<T>(x.data()?, x.shape().channels(), taps, y.data_mut()?)
     });

@@ -3,6 +3,9 @@
 use super::fallback::{self, kernel_device, no_kernel};
 use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity};
 use crate::cpu::softmax_cross_entropy::{self as kernel, Target};
+use crate::device::Device;
+use crate::kernels::Address;
+use crate::kernels::softmax_cross_entropy::{self as kernels, Buffers, Rows};
 use crate::tensor::{DType, Shape, Tensor};
 use crate::{Error, Result, with_real};
 
@@ -13,7 +16,8 @@ use crate::{Error, Result, with_real};
 ///
 /// `torch.nn.functional.cross_entropy` with its `weight`, `ignore_index`, `label_smoothing` and
 /// `reduction="mean"`; any leading dimensions, so images [N, C] and maps [N, H, W, C] alike. The
-/// result is a scalar. The labels have no gradient.
+/// result is a scalar. The labels have no gradient. Where kernels run it, labels are not looked at by the
+/// host: one out of range, or none that counts, gives NaN and not an error.
 ///
 /// # Errors
 /// [`Error::Shape`] for labels of another shape than the rows, a label out of range (its row and
@@ -88,6 +92,85 @@ impl SoftmaxCrossEntropy {
     }
 }
 
+/// By kernels. What they keep for the vjp stands where the CPU keeps lse, as f32: for each row its
+/// maximum and ln Σ exp(z − maximum), and then the three numbers of the whole batch. Labels stay on the
+/// device, so nobody looks at them: one out of range makes the loss NaN, and so does a batch in which no
+/// row counts.
+impl SoftmaxCrossEntropy {
+    fn rows(&self, logits: &Tensor) -> Rows {
+        let classes = logits.shape().channels();
+        let weights = self.class_weights.as_deref();
+        Rows {
+            rows: logits.len() / classes,
+            classes,
+            ignore: self.ignore_index,
+            smoothing: self.label_smoothing,
+            weight_sum: weights.map_or(classes as f64, |w| w.iter().sum()),
+        }
+    }
+
+    /// The class weights on `device`, if there are any.
+    fn device_weights(&self, device: Device) -> Result<Option<Tensor>> {
+        let narrow = |w: &Vec<f64>| w.iter().map(|&w| w as f32).collect::<Vec<f32>>();
+        let copy = |w: Vec<f32>| Tensor::from_slice([w.len()], &w, device);
+        self.class_weights
+            .as_ref()
+            .map(narrow)
+            .map(copy)
+            .transpose()
+    }
+
+    fn launch(&self, device: Device, logits: &Tensor, labels: &Tensor) -> Result<[Tensor; 2]> {
+        super::same_device(self.name(), logits, labels)?;
+        let rows = self.rows(logits);
+        let weights = self.device_weights(device)?;
+        let new = |count: usize| Tensor::empty([count], DType::F32, device);
+        let (mut kept, mut scratch) = (new(2 * rows.rows + 3)?, new(3 * rows.blocks())?);
+        let mut loss = Tensor::empty([], logits.dtype(), device)?;
+        let statistics = kept.address_mut()?;
+        let buffers = Buffers {
+            logits: logits.address(),
+            labels: labels.address(),
+            weights: weights.as_ref().map_or(Address(0), Tensor::address),
+            statistics,
+            result: result_behind(statistics, rows),
+            loss: loss.address_mut()?,
+        };
+        let scratch = scratch.address_mut()?;
+        device.launch_all(&kernels::forward(logits.dtype(), rows, buffers, scratch)?)?;
+        Ok([loss, kept])
+    }
+
+    fn launch_vjp(&self, device: Device, saved: Saved, cotangent: Tensor) -> Result<Tensor> {
+        let [logits, labels, kept] = saved.take();
+        let rows = self.rows(&logits);
+        let weights = self.device_weights(device)?;
+        let mut dz = logits.empty_like()?;
+        let buffers = Buffers {
+            logits: logits.address(),
+            labels: labels.address(),
+            weights: weights.as_ref().map_or(Address(0), Tensor::address),
+            statistics: kept.address(),
+            result: result_behind(kept.address(), rows),
+            loss: Address(0),
+        };
+        let (scale, to) = (cotangent.address(), dz.address_mut()?);
+        device.launch(&kernels::backward(
+            logits.dtype(),
+            rows,
+            buffers,
+            scale,
+            to,
+        )?)?;
+        Ok(dz)
+    }
+}
+
+/// Where the numbers of the batch stand, behind those of its rows.
+fn result_behind(statistics: Address, rows: Rows) -> Address {
+    Address(statistics.0 + (2 * rows.rows * DType::F32.size()) as u64)
+}
+
 impl Operation for SoftmaxCrossEntropy {
     fn name(&self) -> &'static str {
         "softmax_cross_entropy"
@@ -112,9 +195,6 @@ impl Operation for SoftmaxCrossEntropy {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        if kernel_device(inputs).is_some() {
-            return fallback::forward(self, inputs, saved, no_kernel(self));
-        }
         let [logits, labels] = arity(self.name(), inputs)?;
         self.output_shape(&[logits.shape(), labels.shape()])?;
         if labels.dtype() != DType::I32 {
@@ -123,6 +203,15 @@ impl Operation for SoftmaxCrossEntropy {
                 expected: "i32 labels",
                 found: labels.dtype(),
             });
+        }
+        if let Some(device) = kernel_device(inputs) {
+            return match self.launch(device, logits, labels) {
+                Ok([loss, kept]) => {
+                    saved.keep([logits, labels, &kept]);
+                    Ok(loss.into())
+                }
+                Err(why) => fallback::forward(self, inputs, saved, why),
+            };
         }
         let classes = logits.shape().channels();
         let values = labels.data::<i32>()?;
@@ -137,11 +226,16 @@ impl Operation for SoftmaxCrossEntropy {
     }
 
     fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        if kernel_device(&[&cotangent]).is_some() {
-            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
-        }
         if !wanted[0] {
             return Ok(vec![None, None]);
+        }
+        if let Some(device) = kernel_device(&[&cotangent]) {
+            // Kernels go on where kernels began: what they kept has their own meaning.
+            if saved.tensors[2].dtype() == DType::F64 {
+                return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
+            }
+            let dz = self.launch_vjp(device, saved, cotangent)?;
+            return Ok(vec![Some(dz), None]);
         }
         let [logits, labels, lse] = saved.take();
         let (classes, labels) = (logits.shape().channels(), labels.data::<i32>()?);

@@ -60,21 +60,22 @@ fn check<T: Number>(elements: usize, weighted: bool) {
         mask: m,
         weights: if weighted { w } else { Address(0) },
     };
-    let cotangent = Memory::from_slice(&[cotangent]).unwrap();
+    let cotangent = Memory::from_slice(&[T::of(cotangent as f64)]).unwrap();
     let blocks = masked_bce::blocks_of(T::DTYPE, elements);
     for schedule in Schedule::all() {
         let context = format!("{elements} {weighted} {schedule:?}");
         let scratch = Memory::<f32>::uninitialised(2 * blocks).unwrap();
         let result = Memory::<f32>::uninitialised(2).unwrap();
-        let addresses = [scratch.address(), result.address()];
-        let launches =
-            masked_bce::forward(T::DTYPE, elements, operands, addresses[0], addresses[1]);
+        let loss = Memory::<T>::uninitialised(1).unwrap();
+        let addresses = [scratch.address(), result.address(), loss.address()];
+        let launches = masked_bce::forward(T::DTYPE, elements, operands, addresses);
         launches
             .unwrap()
             .iter()
             .for_each(|launch: &Launch| run(launch, schedule));
         let found = result.to_vec();
         assert_eq!(found[1] as f64, total, "{context}");
+        assert_eq!(loss.to_vec(), [T::of(found[0] as f64)], "{context}");
         // All terms are positive. Each: an exponential and a logarithm (2 units each), three products,
         // three sums; then at most all are added one after another, and divided.
         let bound = |_| gamma(elements + 12) * want;
@@ -128,7 +129,7 @@ fn bf16s() {
 fn nothing_known_and_refusals() {
     let operands = Operands::default();
     let refused = |dtype, elements, operands| {
-        let error = masked_bce::forward(dtype, elements, operands, Address(0), Address(0));
+        let error = masked_bce::forward(dtype, elements, operands, [Address(0); 3]);
         let error = error.unwrap_err().to_string();
         assert!(error.starts_with("masked_bce: "), "{error}");
     };
@@ -149,8 +150,9 @@ fn nothing_known_and_refusals() {
         mask: here,
         weights: Address(0),
     };
-    let launches =
-        masked_bce::forward(DType::F32, 5, operands, scratch.address(), result.address()).unwrap();
+    let loss = Memory::<f32>::uninitialised(1).unwrap();
+    let addresses = [scratch.address(), result.address(), loss.address()];
+    let launches = masked_bce::forward(DType::F32, 5, operands, addresses).unwrap();
     launches
         .iter()
         .for_each(|launch| run(launch, Schedule::FAST));

@@ -107,12 +107,13 @@ fn check<T: Number>((rows, classes): (usize, usize), settings: Settings) {
         Memory::from_slice(&labels).unwrap(),
         Memory::from_slice(&weights).unwrap(),
     );
-    let cotangent = Memory::from_slice(&[cotangent]).unwrap();
+    let cotangent = Memory::from_slice(&[T::of(cotangent as f64)]).unwrap();
     for schedule in Schedule::all() {
         let context = format!("{rows}x{classes} {settings:?} {schedule:?}");
         let statistics = Memory::<f32>::uninitialised(2 * rows).unwrap();
         let scratch = Memory::<f32>::uninitialised(3 * rows_of.blocks()).unwrap();
         let result = Memory::<f32>::uninitialised(3).unwrap();
+        let loss = Memory::<T>::uninitialised(1).unwrap();
         let buffers = Buffers {
             logits: z.address(),
             labels: labels.address(),
@@ -123,6 +124,7 @@ fn check<T: Number>((rows, classes): (usize, usize), settings: Settings) {
             },
             statistics: statistics.address(),
             result: result.address(),
+            loss: loss.address(),
         };
         let launches =
             softmax_cross_entropy::forward(T::DTYPE, rows_of, buffers, scratch.address());
@@ -135,6 +137,7 @@ fn check<T: Number>((rows, classes): (usize, usize), settings: Settings) {
         let bound = |_| all / total * of_log_p + gamma(classes + rows + 8) * want;
         assert_close(&found[..1], &[want], bound, &context);
         assert_eq!(found[1..], [total as f32, 0.0], "{context}");
+        assert_eq!(loss.to_vec(), [T::of(found[0] as f64)], "{context}");
 
         let dz = Memory::<T>::uninitialised(rows * classes).unwrap();
         let to = [cotangent.address(), dz.address()];
@@ -209,6 +212,7 @@ fn three_rows(z: [f32; 6], labels: [i32; 3]) -> (Vec<f32>, Vec<f32>) {
     let statistics = Memory::<f32>::uninitialised(6).unwrap();
     let scratch = Memory::<f32>::uninitialised(3).unwrap();
     let result = Memory::<f32>::uninitialised(3).unwrap();
+    let loss = Memory::<f32>::uninitialised(1).unwrap();
     let dz = Memory::<f32>::uninitialised(6).unwrap();
     let cotangent = Memory::from_slice(&[1.0f32]).unwrap();
     let buffers = Buffers {
@@ -217,6 +221,7 @@ fn three_rows(z: [f32; 6], labels: [i32; 3]) -> (Vec<f32>, Vec<f32>) {
         weights: Address(0),
         statistics: statistics.address(),
         result: result.address(),
+        loss: loss.address(),
     };
     let dtype = DType::F32;
     let scratch = scratch.address();
