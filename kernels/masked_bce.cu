@@ -19,6 +19,7 @@
 // Cost. About 20 FLOPs an element, one exponential and one logarithm among them. Bytes: forward reads z,
 // t, m, w once; backward reads them again and writes dz.
 
+#include "include/bce.cuh"
 #include "include/mean.cuh"
 #include "include/numbers.cuh"
 
@@ -64,19 +65,11 @@ __device__ void forward(const MaskedBceParams& p, const Operands<T>& from, float
         const Values<decltype(size)::value> v(from, at);
 #pragma unroll
         for (int j = 0; j < decltype(size)::value; ++j) {
-            const float loss = log1pf(expf(-fabsf(v.z[j]))) + (1.0f - v.t[j]) * fmaxf(v.z[j], 0.0f) +
-                               v.t[j] * fmaxf(-v.z[j], 0.0f);
-            own[0] += v.m[j] == 0.0f ? 0.0f : v.m[j] * v.w[j] * loss;
+            own[0] += v.m[j] == 0.0f ? 0.0f : v.m[j] * v.w[j] * bce(v.z[j], v.t[j]);
             own[1] += v.m[j];
         }
     });
     store_partial<threads>(own, partial);
-}
-
-// σ without overflow on either side.
-__device__ __forceinline__ float sigmoid(float z) {
-    const float small = expf(-fabsf(z));
-    return (z < 0.0f ? small : 1.0f) / (1.0f + small);
 }
 
 template <class T>

@@ -22,6 +22,7 @@ pub mod permutation;
 pub mod relu;
 pub mod resample;
 mod rows;
+pub mod sb_projection;
 pub mod softmax_cross_entropy;
 pub mod spatial_shuffle;
 pub mod tensor_map;
@@ -74,7 +75,6 @@ pub struct Address(pub u64);
 pub unsafe trait Params: Copy + 'static {}
 
 // SAFETY: generated from the header the kernels include; 8-byte fields come first, in an even number
-// of words, so there is no padding.
 unsafe impl Params for params::BatchNormParams {}
 // SAFETY: as above.
 unsafe impl Params for params::Conv2dHopperParams {}
@@ -96,6 +96,8 @@ unsafe impl Params for params::MetricsParams {}
 unsafe impl Params for params::PermutationParams {}
 // SAFETY: as above.
 unsafe impl Params for params::ResampleParams {}
+// SAFETY: as above.
+unsafe impl Params for params::SbProjectionParams {}
 // SAFETY: as above.
 unsafe impl Params for params::SoftmaxCrossEntropyParams {}
 // SAFETY: as above.

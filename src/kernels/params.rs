@@ -352,6 +352,48 @@ const _: () = {
     ["Offset of field: ResampleParams::columns"]
         [::std::mem::offset_of!(ResampleParams, columns) - 28usize];
 };
+#[doc = " What the `sb_projection` kernels need."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct SbProjectionParams {
+    #[doc = " Rows of x."]
+    pub rows: ::std::os::raw::c_uint,
+    #[doc = " Channels of x."]
+    pub channels: ::std::os::raw::c_uint,
+    #[doc = " Concepts."]
+    pub concepts: ::std::os::raw::c_uint,
+    #[doc = " Whether channels divide into 16-byte vectors."]
+    pub aligned: ::std::os::raw::c_uint,
+    #[doc = " Tiles that the concepts are cut into."]
+    pub concept_tiles: ::std::os::raw::c_uint,
+    #[doc = " Tiles that the channels are cut into."]
+    pub channel_tiles: ::std::os::raw::c_uint,
+    #[doc = " Parts that the rows are cut into for the gradient of W."]
+    pub parts: ::std::os::raw::c_uint,
+    #[doc = " Rows of a part."]
+    pub rows_per_part: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SbProjectionParams"][::std::mem::size_of::<SbProjectionParams>() - 32usize];
+    ["Alignment of SbProjectionParams"][::std::mem::align_of::<SbProjectionParams>() - 4usize];
+    ["Offset of field: SbProjectionParams::rows"]
+        [::std::mem::offset_of!(SbProjectionParams, rows) - 0usize];
+    ["Offset of field: SbProjectionParams::channels"]
+        [::std::mem::offset_of!(SbProjectionParams, channels) - 4usize];
+    ["Offset of field: SbProjectionParams::concepts"]
+        [::std::mem::offset_of!(SbProjectionParams, concepts) - 8usize];
+    ["Offset of field: SbProjectionParams::aligned"]
+        [::std::mem::offset_of!(SbProjectionParams, aligned) - 12usize];
+    ["Offset of field: SbProjectionParams::concept_tiles"]
+        [::std::mem::offset_of!(SbProjectionParams, concept_tiles) - 16usize];
+    ["Offset of field: SbProjectionParams::channel_tiles"]
+        [::std::mem::offset_of!(SbProjectionParams, channel_tiles) - 20usize];
+    ["Offset of field: SbProjectionParams::parts"]
+        [::std::mem::offset_of!(SbProjectionParams, parts) - 24usize];
+    ["Offset of field: SbProjectionParams::rows_per_part"]
+        [::std::mem::offset_of!(SbProjectionParams, rows_per_part) - 28usize];
+};
 #[doc = " What the `softmax_cross_entropy` kernels need."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq)]

@@ -15,6 +15,7 @@ mod numbers;
 mod permutation;
 mod relu;
 mod resample;
+mod sb_projection;
 mod softmax_cross_entropy;
 mod spatial_shuffle;
 mod transform;

@@ -1,0 +1,347 @@
+//! `kernels/sb_projection.cu` against its definition in f64.
+
+use half::{bf16, f16};
+use whatwhere::cpu::masked_bce::{Operands, backward as bce_backward, loss_sum};
+use whatwhere::kernels::Address;
+use whatwhere::kernels::emulator::{Memory, Schedule};
+use whatwhere::kernels::sb_projection::{self, Backward, Forward, Labels, Projection};
+use whatwhere::tensor::DType;
+
+use super::bounds::{assert_close, f64s, gamma};
+use super::numbers::{Number, drawn};
+use super::{emulator_is_there, run};
+
+const U: f64 = f32::EPSILON as f64 / 2.0;
+
+/// c[i][j] = Σ_k a[i][k]·b[k][j], and the same of absolute values, by which rounding errors are bounded.
+fn product(a: &[f64], b: &[f64], [n, depth, m]: [usize; 3]) -> [Vec<f64>; 2] {
+    let entry = |at: usize| {
+        let terms = (0..depth).map(|k| a[at / m * depth + k] * b[k * m + at % m]);
+        terms.fold([0.0; 2], |[sum, size], term| {
+            [sum + term, size + term.abs()]
+        })
+    };
+    let both: Vec<[f64; 2]> = (0..n * m).map(entry).collect();
+    [0, 1].map(|i| both.iter().map(|pair| pair[i]).collect())
+}
+
+/// [rows, columns] turned.
+fn turned(a: &[f64], columns: usize) -> Vec<f64> {
+    let rows = a.len() / columns;
+    (0..a.len())
+        .map(|at| a[at % rows * columns + at / rows])
+        .collect()
+}
+
+fn sigmoid(z: f64) -> f64 {
+    1.0 / (1.0 + (-z).exp())
+}
+
+struct Case {
+    sizes: Projection,
+    /// With a loss, with weights in it, with a cotangent of the concepts.
+    loss: bool,
+    weighted: bool,
+    concepts: bool,
+}
+
+fn check<T: Number>(case: &Case, schedules: &[Schedule]) {
+    let sizes = case.sizes;
+    let Projection {
+        rows,
+        channels,
+        concepts,
+    } = sizes;
+    let cells = rows * concepts;
+    let (x, bias) = (drawn::<T>(rows * channels, 1), drawn::<T>(concepts, 3));
+    let scale = 1.0 / (channels as f64).sqrt();
+    let weight: Vec<T> = drawn::<T>(concepts * channels, 2)
+        .iter()
+        .map(|w| T::of(w.f64() * scale))
+        .collect();
+    let targets: Vec<T> = (0..cells).map(|i| T::of((i % 5) as f64 / 4.0)).collect();
+    let mask: Vec<T> = (0..cells)
+        .map(|i| T::of((i % 3 != 1) as u8 as f64))
+        .collect();
+    let shares: Vec<T> = (0..cells)
+        .map(|i| T::of(0.5 + (i % 4) as f64 / 2.0))
+        .collect();
+    let cotangents = drawn::<T>(cells, 4);
+    let (x64, weight64, bias64) = (f64s(&x), f64s(&weight), f64s(&bias));
+    let (targets64, mask64, shares64) = (f64s(&targets), f64s(&mask), f64s(&shares));
+
+    let by_channel = turned(&weight64, channels);
+    let [mut want_z, mut size_z] = product(&x64, &by_channel, [rows, channels, concepts]);
+    for at in 0..cells {
+        want_z[at] += bias64[at % concepts];
+        size_z[at] += bias64[at % concepts].abs();
+    }
+
+    let place = |values: &[T]| Memory::from_slice(values).unwrap();
+    let (x, weight, bias) = (place(&x), place(&weight), place(&bias));
+    let (targets, mask, shares) = (place(&targets), place(&mask), place(&shares));
+    let (cotangents, loss_cotangent) = (place(&cotangents), place(&[T::of(3.0)]));
+    let labels = case.loss.then(|| Labels {
+        targets: targets.address(),
+        mask: mask.address(),
+        weights: if case.weighted {
+            shares.address()
+        } else {
+            Address(0)
+        },
+    });
+    for &schedule in schedules {
+        let context = format!("{sizes:?} {schedule:?}");
+        let new = |count: usize| Memory::<T>::uninitialised(count).unwrap();
+        let new32 = |count: usize| Memory::<f32>::uninitialised(count).unwrap();
+        let (logits, activations, loss) = (new(cells), new(cells), new(1));
+        let (result, scratch) = (new32(2), new32(sizes.forward_scratch()));
+        let forward = Forward {
+            x: x.address(),
+            weight: weight.address(),
+            bias: bias.address(),
+            labels,
+            logits: logits.address(),
+            concepts: activations.address(),
+            result: result.address(),
+            loss: loss.address(),
+            scratch: scratch.address(),
+        };
+        let launches = sb_projection::forward(T::DTYPE, sizes, forward).unwrap();
+        launches.iter().for_each(|launch| run(launch, schedule));
+        let bound = |i: usize| gamma(channels + 1) * size_z[i];
+        assert_close(&logits.to_vec(), &want_z, bound, &format!("z: {context}"));
+        // All that follows is made of the stored logits.
+        let z = f64s(&logits.to_vec());
+        let p: Vec<f64> = z.iter().map(|&z| sigmoid(z)).collect();
+        assert_close(
+            &activations.to_vec(),
+            &p,
+            |i| 4.0 * U * p[i],
+            &format!("p: {context}"),
+        );
+
+        let operands = Operands {
+            logits: &z,
+            targets: &targets64,
+            mask: &mask64,
+            weights: case.weighted.then_some(&shares64[..]),
+        };
+        let (mut want_dz, mut slack) = (vec![0.0; cells], vec![0.0; cells]);
+        if case.loss {
+            let [sum, total] = loss_sum(operands);
+            let found = result.to_vec();
+            assert_eq!(found[1] as f64, total, "{context}");
+            let bound = |_| gamma(cells + 12) * sum / total;
+            assert_close(
+                &found[..1],
+                &[sum / total],
+                bound,
+                &format!("loss: {context}"),
+            );
+            assert_eq!(loss.to_vec(), [T::of(found[0] as f64)], "{context}");
+            bce_backward(operands, 3.0 / total, &mut want_dz);
+            for at in 0..cells {
+                let share = if case.weighted { shares64[at] } else { 1.0 };
+                slack[at] = 10.0 * U * 3.0 / total * mask64[at] * share;
+            }
+        }
+        if case.concepts {
+            for (at, dp) in f64s(&cotangents.to_vec()).into_iter().enumerate() {
+                want_dz[at] += dp * p[at] * (1.0 - p[at]);
+                slack[at] += 10.0 * U * dp.abs();
+            }
+        }
+
+        let dz = new32(cells);
+        let (dx, dw, db) = (
+            new(rows * channels),
+            new(concepts * channels),
+            new(concepts),
+        );
+        let scratch = new32(sizes.backward_scratch());
+        let backward = Backward {
+            x: x.address(),
+            weight: weight.address(),
+            labels,
+            logits: logits.address(),
+            result: result.address(),
+            loss_cotangent: loss_cotangent.address(),
+            concept_cotangent: if case.concepts {
+                cotangents.address()
+            } else {
+                Address(0)
+            },
+            dz: dz.address(),
+            dx: dx.address(),
+            dw: dw.address(),
+            db: db.address(),
+            scratch: scratch.address(),
+        };
+        let launches = sb_projection::backward(T::DTYPE, sizes, backward).unwrap();
+        launches.iter().for_each(|launch| run(launch, schedule));
+        assert_close(
+            &dz.to_vec(),
+            &want_dz,
+            |i| slack[i],
+            &format!("dz: {context}"),
+        );
+        // And the products are made of the stored gradient of z.
+        let dz = f64s(&dz.to_vec());
+        let [want, size] = product(&dz, &weight64, [rows, concepts, channels]);
+        let bound = |i: usize| gamma(concepts) * size[i];
+        assert_close(&dx.to_vec(), &want, bound, &format!("dx: {context}"));
+        let by_concept = turned(&dz, concepts);
+        let [want, size] = product(&by_concept, &x64, [concepts, rows, channels]);
+        let bound = |i: usize| gamma(rows) * size[i];
+        assert_close(&dw.to_vec(), &want, bound, &format!("dW: {context}"));
+        let ones = vec![1.0; rows];
+        let [want, size] = product(&by_concept, &ones, [concepts, rows, 1]);
+        let bound = |i: usize| gamma(rows) * size[i];
+        assert_close(&db.to_vec(), &want, bound, &format!("db: {context}"));
+    }
+}
+
+fn case(rows: usize, channels: usize, concepts: usize, with: [bool; 3]) -> Case {
+    let [loss, weighted, concept_cotangent] = with;
+    Case {
+        sizes: Projection {
+            rows,
+            channels,
+            concepts,
+        },
+        loss,
+        weighted,
+        concepts: concept_cotangent,
+    }
+}
+
+fn check_all<T: Number>() {
+    let all: Vec<Schedule> = Schedule::all().collect();
+    // Everything in one tile, ragged; channels that are no vectors; more than a tile of each kind.
+    check::<T>(&case(5, 40, 7, [true, true, true]), &all);
+    check::<T>(&case(1, 13, 1, [true, false, false]), &all);
+    check::<T>(&case(70, 136, 83, [false, false, true]), &all);
+    // Several parts, and the sizes that the kernels are for, but few rows.
+    let one = [Schedule::all().last().unwrap()];
+    check::<T>(&case(600, 16, 70, [true, false, true]), &one);
+    check::<T>(&case(67, 520, 70, [true, true, true]), &one);
+}
+
+#[test]
+fn f32s() {
+    if emulator_is_there() {
+        check_all::<f32>();
+    }
+}
+
+#[test]
+fn f16s() {
+    if emulator_is_there() {
+        check_all::<f16>();
+    }
+}
+
+#[test]
+fn bf16s() {
+    if emulator_is_there() {
+        check_all::<bf16>();
+    }
+}
+
+/// x is read once in each direction: by one block a row tile forward, by one a channel tile for dW.
+#[test]
+fn plans() {
+    let sizes = Projection {
+        rows: 16 * 60 * 60,
+        channels: 2048,
+        concepts: 70,
+    };
+    let (dx, dw) = (Address(16), Address(32));
+    let backward = Backward {
+        dx,
+        dw,
+        ..Backward::default()
+    };
+    let forward = sb_projection::forward(DType::BF16, sizes, Forward::default()).unwrap();
+    let backward = sb_projection::backward(DType::BF16, sizes, backward).unwrap();
+    let grids: Vec<_> = forward
+        .iter()
+        .chain(&backward)
+        .map(|l| (l.kernel(), l.grid()[0]))
+        .collect();
+    let want = [
+        ("sb_projection_bf16", 900),
+        ("sb_projection_dz_bf16", 15750),
+        ("sb_projection_dx_bf16", 900 * 16),
+        ("sb_projection_dw_bf16", 16 * 32),
+        (
+            "sb_projection_sum_bf16",
+            (2049 * 70usize).div_ceil(256) as u32,
+        ),
+    ];
+    assert_eq!(grids, want);
+    assert_eq!(sizes.backward_scratch(), 32 * 2049 * 70);
+    // Without wanted gradients there is less to do.
+    let none = sb_projection::backward(DType::F32, sizes, Backward::default()).unwrap();
+    assert_eq!(none.len(), 1);
+}
+
+#[test]
+fn impossible_projections_are_refused() {
+    let good = Projection {
+        rows: 4,
+        channels: 8,
+        concepts: 3,
+    };
+    let refused = |dtype, sizes, x| {
+        let x = Address(x);
+        let error = sb_projection::forward(
+            dtype,
+            sizes,
+            Forward {
+                x,
+                ..Forward::default()
+            },
+        );
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with("sb_projection: "), "{error}");
+    };
+    refused(DType::F64, good, 0);
+    refused(DType::F32, good, 4);
+    refused(DType::F32, Projection { rows: 0, ..good }, 0);
+    refused(
+        DType::F32,
+        Projection {
+            channels: 0,
+            ..good
+        },
+        0,
+    );
+    refused(
+        DType::F32,
+        Projection {
+            concepts: 0,
+            ..good
+        },
+        0,
+    );
+    refused(
+        DType::F32,
+        Projection {
+            rows: 1 << 31,
+            ..good
+        },
+        0,
+    );
+    let wide = 1 << 20;
+    refused(
+        DType::F32,
+        Projection {
+            channels: wide,
+            concepts: wide,
+            ..good
+        },
+        0,
+    );
+}
