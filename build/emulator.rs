@@ -153,8 +153,11 @@ fn tasks(
         true => (&[ANNOUNCE, "-x", "c++"], &[]),
         false => (&["-x", "c++"], &["-DEMULATOR_NO_ANNOUNCEMENTS"]),
     };
-    let planted = ["planted.cu", "planted_hopper.cu"].map(|name| Path::new(FOLDER).join(name));
-    let kernels = kernels.iter().cloned().chain(planted);
+    let own = ["planted.cu", "planted_hopper.cu", "primitives.cu"];
+    let kernels = kernels
+        .iter()
+        .cloned()
+        .chain(own.map(|name| Path::new(FOLDER).join(name)));
     let runtime = RUNTIME.map(|name| Path::new(FOLDER).join(name));
     kernels
         .map(|source| task(source, kernel_flags))

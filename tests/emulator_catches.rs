@@ -125,6 +125,18 @@ fn missing_wait() {
     );
 }
 
+/// ldmatrix reads on behalf of the lane that names the row.
+#[test]
+fn early_load_matrices() {
+    caught(
+        "planted_early_load_matrices",
+        1,
+        0,
+        "missing wait: ",
+        "copy_async_16_or_zero(&tile",
+    );
+}
+
 #[test]
 fn shared_overrun() {
     caught(

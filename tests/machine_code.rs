@@ -25,6 +25,13 @@ struct Budget {
 const LOAD: &str = "LDG.E.128";
 const STORE: &str = "STG.E.128";
 const COPY: &str = "LDGSTS.E.BYPASS.128";
+const COPY_4: &str = "LDGSTS.E ";
+/// Products on tensor cores, and the loads of their fragments.
+const MMA: &str = "HMMA.16816.F32";
+const MMA_BF16: &str = "HMMA.16816.F32.BF16";
+const MMA_TF32: &str = "HMMA.1688.F32.TF32";
+const FRAGMENT: &str = "LDSM.16.M88.4";
+const FRAGMENT_TURNED: &str = "LDSM.16.MT88.4";
 
 #[rustfmt::skip]
 const BUDGETS: &[Budget] = &[
@@ -49,6 +56,45 @@ const BUDGETS: &[Budget] = &[
     Budget { kernel: "cast_f32_bf16",                     registers: 32, shared: 0, uses: &[LOAD] },
     Budget { kernel: "cast_f32_f16",                      registers: 32, shared: 0, uses: &[LOAD] },
     Budget { kernel: "cast_u8_f32",                       registers: 32, shared: 0, uses: &[STORE] },
+    Budget { kernel: "conv2d_bias_gradient_*",            registers: 32, shared: 9216, uses: &[LOAD] },
+    Budget { kernel: "conv2d_dgrad_128_f32",              registers: 128, shared: 0, uses: &[COPY, STORE, "FFMA"] },
+    Budget { kernel: "conv2d_dgrad_128_tf32",             registers: 128, shared: 0, uses: &[COPY, STORE, MMA_TF32, FRAGMENT] },
+    Budget { kernel: "conv2d_dgrad_128_f16",              registers: 128, shared: 0, uses: &[COPY, STORE, MMA, FRAGMENT, FRAGMENT_TURNED] },
+    Budget { kernel: "conv2d_dgrad_128_bf16",             registers: 128, shared: 0, uses: &[COPY, STORE, MMA_BF16, FRAGMENT, FRAGMENT_TURNED] },
+    Budget { kernel: "conv2d_dgrad_64_f32",               registers: 128, shared: 0, uses: &[COPY, STORE, "FFMA"] },
+    Budget { kernel: "conv2d_dgrad_64_tf32",              registers: 128, shared: 0, uses: &[COPY, STORE, MMA_TF32, FRAGMENT] },
+    Budget { kernel: "conv2d_dgrad_64_f16",               registers: 128, shared: 0, uses: &[COPY, STORE, MMA, FRAGMENT, FRAGMENT_TURNED] },
+    Budget { kernel: "conv2d_dgrad_64_bf16",              registers: 128, shared: 0, uses: &[COPY, STORE, MMA_BF16, FRAGMENT, FRAGMENT_TURNED] },
+    Budget { kernel: "conv2d_dgrad_scalar_f32",           registers: 168, shared: 0, uses: &[COPY_4, STORE, "FFMA"] },
+    Budget { kernel: "conv2d_dgrad_scalar_tf32",          registers: 168, shared: 0, uses: &[COPY_4, STORE, MMA_TF32, FRAGMENT] },
+    Budget { kernel: "conv2d_dgrad_scalar_f16",           registers: 168, shared: 0, uses: &["LDG.E.U16", STORE, MMA, FRAGMENT, FRAGMENT_TURNED] },
+    Budget { kernel: "conv2d_dgrad_scalar_bf16",          registers: 168, shared: 0, uses: &["LDG.E.U16", STORE, MMA_BF16, FRAGMENT, FRAGMENT_TURNED] },
+    Budget { kernel: "conv2d_finish_*",                   registers: 64, shared: 0, uses: &[LOAD] },
+    Budget { kernel: "conv2d_fprop_128_f32",              registers: 128, shared: 1024, uses: &[COPY, STORE, "FFMA"] },
+    Budget { kernel: "conv2d_fprop_128_tf32",             registers: 128, shared: 1024, uses: &[COPY, STORE, MMA_TF32, FRAGMENT] },
+    Budget { kernel: "conv2d_fprop_128_f16",              registers: 128, shared: 1024, uses: &[COPY, STORE, MMA, FRAGMENT] },
+    Budget { kernel: "conv2d_fprop_128_bf16",             registers: 128, shared: 1024, uses: &[COPY, STORE, MMA_BF16, FRAGMENT] },
+    Budget { kernel: "conv2d_fprop_64_f32",               registers: 128, shared: 512, uses: &[COPY, STORE, "FFMA"] },
+    Budget { kernel: "conv2d_fprop_64_tf32",              registers: 128, shared: 512, uses: &[COPY, STORE, MMA_TF32, FRAGMENT] },
+    Budget { kernel: "conv2d_fprop_64_f16",               registers: 128, shared: 512, uses: &[COPY, STORE, MMA, FRAGMENT] },
+    Budget { kernel: "conv2d_fprop_64_bf16",              registers: 128, shared: 512, uses: &[COPY, STORE, MMA_BF16, FRAGMENT] },
+    Budget { kernel: "conv2d_fprop_scalar_f32",           registers: 168, shared: 512, uses: &[COPY_4, STORE, "FFMA"] },
+    Budget { kernel: "conv2d_fprop_scalar_tf32",          registers: 168, shared: 512, uses: &[COPY_4, STORE, MMA_TF32, FRAGMENT] },
+    Budget { kernel: "conv2d_fprop_scalar_f16",           registers: 168, shared: 512, uses: &["LDG.E.U16", STORE, MMA, FRAGMENT] },
+    Budget { kernel: "conv2d_fprop_scalar_bf16",          registers: 168, shared: 512, uses: &["LDG.E.U16", STORE, MMA_BF16, FRAGMENT] },
+    Budget { kernel: "conv2d_wgrad_128_f32",              registers: 128, shared: 0, uses: &[COPY, STORE, "FFMA"] },
+    Budget { kernel: "conv2d_wgrad_128_tf32",             registers: 128, shared: 0, uses: &[COPY, STORE, MMA_TF32] },
+    Budget { kernel: "conv2d_wgrad_128_f16",              registers: 128, shared: 0, uses: &[COPY, STORE, MMA, FRAGMENT_TURNED] },
+    Budget { kernel: "conv2d_wgrad_128_bf16",             registers: 128, shared: 0, uses: &[COPY, STORE, MMA_BF16, FRAGMENT_TURNED] },
+    Budget { kernel: "conv2d_wgrad_64_f32",               registers: 128, shared: 0, uses: &[COPY, STORE, "FFMA"] },
+    Budget { kernel: "conv2d_wgrad_64_tf32",              registers: 128, shared: 0, uses: &[COPY, STORE, MMA_TF32] },
+    Budget { kernel: "conv2d_wgrad_64_f16",               registers: 128, shared: 0, uses: &[COPY, STORE, MMA, FRAGMENT_TURNED] },
+    Budget { kernel: "conv2d_wgrad_64_bf16",              registers: 128, shared: 0, uses: &[COPY, STORE, MMA_BF16, FRAGMENT_TURNED] },
+    Budget { kernel: "conv2d_wgrad_scalar_f32",           registers: 168, shared: 0, uses: &[COPY_4, STORE, "FFMA"] },
+    Budget { kernel: "conv2d_wgrad_scalar_tf32",          registers: 168, shared: 0, uses: &[COPY_4, STORE, MMA_TF32] },
+    Budget { kernel: "conv2d_wgrad_scalar_f16",           registers: 168, shared: 0, uses: &["LDG.E.U16", STORE, MMA, FRAGMENT_TURNED] },
+    Budget { kernel: "conv2d_wgrad_scalar_bf16",          registers: 168, shared: 0, uses: &["LDG.E.U16", STORE, MMA_BF16, FRAGMENT_TURNED] },
+    Budget { kernel: "conv2d_statistics",                 registers: 32, shared: 0, uses: &["LDG.E.64"] },
     Budget { kernel: "global_avg_pool_backward_scalar_*", registers: 32, shared: 0, uses: &[] },
     Budget { kernel: "global_avg_pool_backward_vector_*", registers: 32, shared: 0, uses: &[LOAD, STORE] },
     Budget { kernel: "global_avg_pool_scalar_*",          registers: 32, shared: 1024, uses: &[] },

@@ -1,9 +1,10 @@
 // Kernels with one mistake each, of the kinds people make. tests/emulator_catches.rs runs them and
 // asks the emulator to name each mistake and its line; nvcc never sees this file.
 //
-// All but the last two are meant to reverse 64 numbers: y[i] = x[63 - i], one block of 64 threads.
+// All but the last three are meant to reverse 64 numbers: y[i] = x[63 - i], one block of 64 threads.
 
 #include "../include/copy.cuh"
+#include "../include/mma.cuh"
 
 extern "C" __global__ void planted_nothing(const float* x, float* y) {
     SHARED(float, tile, [64]);
@@ -113,3 +114,14 @@ extern "C" __global__ void planted_livelock(const float* x, float* y) {
     while (flag[threadIdx.x] != -1.0f) {}  // mistake: nobody ever writes -1
 }
 EXPORT_KERNEL(planted_livelock);
+
+extern "C" __global__ void planted_early_load_matrices(const float* x, float* y) {
+    SHARED(float4, tile, [64]);
+    copy_async_16_or_zero(&tile[threadIdx.x], x + threadIdx.x % 16 * 4, true);
+    copy_async_commit();
+    unsigned words[4];
+    load_matrices(words, reinterpret_cast<const char*>(&tile[threadIdx.x]));  // mistake: nobody waited
+    copy_async_wait<0>();
+    y[threadIdx.x] = __uint_as_float(words[0]);
+}
+EXPORT_KERNEL(planted_early_load_matrices);

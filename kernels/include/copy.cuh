@@ -16,6 +16,30 @@ __device__ __forceinline__ void copy_async_16(void* shared, const void* global C
 #endif
 }
 
+// 16 bytes, or 16 zero bytes where `there` is false; `global` is an address of the buffer either way.
+__device__ __forceinline__ void copy_async_16_or_zero(void* shared, const void* global, bool there CALL_SITE) {
+#ifdef __CUDACC__
+    unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+    int filled = there ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global), "r"(filled)
+                 : "memory");
+#else
+    ::emulator::copy_async(shared, global, 16, there ? 16 : 0, site);
+#endif
+}
+
+// The same for 4 bytes, through L1 (cp.async.ca).
+__device__ __forceinline__ void copy_async_4_or_zero(void* shared, const void* global, bool there CALL_SITE) {
+#ifdef __CUDACC__
+    unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+    int filled = there ? 4 : 0;
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(global), "r"(filled)
+                 : "memory");
+#else
+    ::emulator::copy_async(shared, global, 4, there ? 4 : 0, site);
+#endif
+}
+
 // Closes a group: the copies this thread issued since the last one.
 __device__ __forceinline__ void copy_async_commit() {
 #ifdef __CUDACC__

@@ -9,10 +9,12 @@ use std::fmt;
 pub mod add;
 pub mod batch_norm;
 pub mod cast;
+pub mod conv2d;
 mod elementwise;
 pub mod emulator;
 pub mod global_avg_pool;
 pub mod image;
+pub mod linear;
 pub mod masked_bce;
 pub mod max_pool2d;
 pub mod metrics;
@@ -76,6 +78,10 @@ pub unsafe trait Params: Copy + 'static {}
 
 // SAFETY: generated from the header the kernels include; 8-byte fields come first, in an even number
 unsafe impl Params for params::BatchNormParams {}
+// SAFETY: generated from the header the kernels include; all fields are words of one width.
+unsafe impl Params for params::Conv2dParams {}
+// SAFETY: as above.
+unsafe impl Params for params::Conv2dSumParams {}
 // SAFETY: as above.
 unsafe impl Params for params::Conv2dHopperParams {}
 // SAFETY: as above.

@@ -148,6 +148,109 @@ const _: () = {
     ["Offset of field: Conv2dHopperSumParams::unused"]
         [::std::mem::offset_of!(Conv2dHopperSumParams, unused) - 12usize];
 };
+#[doc = " What the `conv2d_fprop`, `conv2d_dgrad` and `conv2d_wgrad` kernels need. Pairs: vertical, horizontal."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct Conv2dParams {
+    #[doc = " Images."]
+    pub batch: ::std::os::raw::c_uint,
+    #[doc = " Height and width of the input maps, in pixels."]
+    pub input: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Height and width of the output maps, in pixels."]
+    pub output: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Channels of the input."]
+    pub channels: ::std::os::raw::c_uint,
+    #[doc = " Filters: channels of the output."]
+    pub filters: ::std::os::raw::c_uint,
+    #[doc = " Height and width of a filter, in taps."]
+    pub taps: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Pixels a filter moves."]
+    pub stride: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Zeros on each side, in pixels."]
+    pub padding: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Pixels from tap to tap."]
+    pub dilation: [::std::os::raw::c_uint; 2usize],
+    #[doc = " stride / gcd(stride, dilation): every so many taps, one reads the same residue class (dgrad)."]
+    pub tap_step: [::std::os::raw::c_uint; 2usize],
+    #[doc = " dilation / gcd(stride, dilation): output pixels between two such taps (dgrad)."]
+    pub pixel_step: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Tiles of the result's columns."]
+    pub column_tiles: ::std::os::raw::c_uint,
+    #[doc = " Elements of the result."]
+    pub elements: ::std::os::raw::c_uint,
+    #[doc = " 1: rows of the result are whole 16-byte vectors, all of them aligned."]
+    pub wide: ::std::os::raw::c_uint,
+    #[doc = " 1: negative results become 0 (fprop)."]
+    pub relu: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dParams"][::std::mem::size_of::<Conv2dParams>() - 92usize];
+    ["Alignment of Conv2dParams"][::std::mem::align_of::<Conv2dParams>() - 4usize];
+    ["Offset of field: Conv2dParams::batch"][::std::mem::offset_of!(Conv2dParams, batch) - 0usize];
+    ["Offset of field: Conv2dParams::input"][::std::mem::offset_of!(Conv2dParams, input) - 4usize];
+    ["Offset of field: Conv2dParams::output"]
+        [::std::mem::offset_of!(Conv2dParams, output) - 12usize];
+    ["Offset of field: Conv2dParams::channels"]
+        [::std::mem::offset_of!(Conv2dParams, channels) - 20usize];
+    ["Offset of field: Conv2dParams::filters"]
+        [::std::mem::offset_of!(Conv2dParams, filters) - 24usize];
+    ["Offset of field: Conv2dParams::taps"][::std::mem::offset_of!(Conv2dParams, taps) - 28usize];
+    ["Offset of field: Conv2dParams::stride"]
+        [::std::mem::offset_of!(Conv2dParams, stride) - 36usize];
+    ["Offset of field: Conv2dParams::padding"]
+        [::std::mem::offset_of!(Conv2dParams, padding) - 44usize];
+    ["Offset of field: Conv2dParams::dilation"]
+        [::std::mem::offset_of!(Conv2dParams, dilation) - 52usize];
+    ["Offset of field: Conv2dParams::tap_step"]
+        [::std::mem::offset_of!(Conv2dParams, tap_step) - 60usize];
+    ["Offset of field: Conv2dParams::pixel_step"]
+        [::std::mem::offset_of!(Conv2dParams, pixel_step) - 68usize];
+    ["Offset of field: Conv2dParams::column_tiles"]
+        [::std::mem::offset_of!(Conv2dParams, column_tiles) - 76usize];
+    ["Offset of field: Conv2dParams::elements"]
+        [::std::mem::offset_of!(Conv2dParams, elements) - 80usize];
+    ["Offset of field: Conv2dParams::wide"][::std::mem::offset_of!(Conv2dParams, wide) - 84usize];
+    ["Offset of field: Conv2dParams::relu"][::std::mem::offset_of!(Conv2dParams, relu) - 88usize];
+};
+#[doc = " What the kernels of `conv2d.cu` need: sums of parts."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct Conv2dSumParams {
+    #[doc = " Elements of the result."]
+    pub elements: ::std::os::raw::c_uint,
+    #[doc = " Channels: columns of the result."]
+    pub columns: ::std::os::raw::c_uint,
+    #[doc = " Rows that are summed over."]
+    pub rows: ::std::os::raw::c_uint,
+    #[doc = " Rows of one part; for `conv2d_finish`, the number of parts."]
+    pub part: ::std::os::raw::c_uint,
+    #[doc = " Threads of a block side by side in a row (`conv2d_bias_gradient`), a power of two."]
+    pub lanes: ::std::os::raw::c_uint,
+    #[doc = " 1: 16-byte accesses."]
+    pub wide: ::std::os::raw::c_uint,
+    #[doc = " 1: negative results become 0."]
+    pub relu: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dSumParams"][::std::mem::size_of::<Conv2dSumParams>() - 28usize];
+    ["Alignment of Conv2dSumParams"][::std::mem::align_of::<Conv2dSumParams>() - 4usize];
+    ["Offset of field: Conv2dSumParams::elements"]
+        [::std::mem::offset_of!(Conv2dSumParams, elements) - 0usize];
+    ["Offset of field: Conv2dSumParams::columns"]
+        [::std::mem::offset_of!(Conv2dSumParams, columns) - 4usize];
+    ["Offset of field: Conv2dSumParams::rows"]
+        [::std::mem::offset_of!(Conv2dSumParams, rows) - 8usize];
+    ["Offset of field: Conv2dSumParams::part"]
+        [::std::mem::offset_of!(Conv2dSumParams, part) - 12usize];
+    ["Offset of field: Conv2dSumParams::lanes"]
+        [::std::mem::offset_of!(Conv2dSumParams, lanes) - 16usize];
+    ["Offset of field: Conv2dSumParams::wide"]
+        [::std::mem::offset_of!(Conv2dSumParams, wide) - 20usize];
+    ["Offset of field: Conv2dSumParams::relu"]
+        [::std::mem::offset_of!(Conv2dSumParams, relu) - 24usize];
+};
 #[doc = " What a pass over flat arrays needs (`elementwise.cuh`)."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
