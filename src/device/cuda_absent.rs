@@ -71,6 +71,10 @@ pub(super) fn shared_limit(index: u32) -> Result<u32> {
     absent(index)
 }
 
+pub(super) fn multiprocessors(index: u32) -> Result<usize> {
+    absent(index)
+}
+
 pub(super) fn capability(index: u32) -> Result<u32> {
     absent(index)
 }

@@ -100,6 +100,16 @@ impl Device {
         }
     }
 
+    /// Multiprocessors, over which planners spread their blocks. The emulator, which runs blocks one after
+    /// another, says 4, so that small shapes are cut into parts there too; the CPU has none.
+    pub fn multiprocessors(self) -> Result<usize> {
+        match self {
+            Device::Cpu => Ok(0),
+            Device::Emulator => Ok(4),
+            Device::Cuda(index) => cuda::multiprocessors(index),
+        }
+    }
+
     /// The instruction set: 90 for sm_90. The emulator has all that kernels use and calls itself 90;
     /// the CPU is 0.
     pub fn capability(self) -> Result<u32> {

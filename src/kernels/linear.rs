@@ -1,23 +1,13 @@
 //! Linear layers on the kernels of convolution: y = x · wᵀ is a convolution of one-pixel maps with
 //! one-tap filters, [rows, 1, 1, inputs] by [outputs, 1, 1, inputs]. There is no `linear.cu`.
 
-use super::conv2d::{Direction, Math, Plan};
-use crate::Result;
 use crate::cpu::conv2d::ConvShape;
 use crate::cpu::linear::LinearShape;
 
-/// Plans y from x and w (fprop), dx from dy and w (dgrad) or dw from x and dy (wgrad); the launches are
-/// those of the plan, with matrices in the place of maps and filters.
-///
-/// # Errors
-/// As [`Plan::new`].
-pub fn plan(
-    g: LinearShape,
-    math: Math,
-    direction: Direction,
-    multiprocessors: usize,
-) -> Result<Plan> {
-    let shape = ConvShape {
+/// The convolution that a linear layer is: its x, w and y are the maps, filters and result of
+/// [`super::conv2d::Plan`].
+pub fn as_convolution(g: LinearShape) -> ConvShape {
+    ConvShape {
         n: g.rows,
         h: 1,
         w: 1,
@@ -28,6 +18,5 @@ pub fn plan(
         stride: [1; 2],
         padding: [0; 2],
         dilation: [1; 2],
-    };
-    Plan::new(&shape, math, direction, false, multiprocessors)
+    }
 }

@@ -1,8 +1,8 @@
 //! 2-d convolution (cross-correlation, as everywhere in the field) of NHWC maps.
 
-use super::fallback::{self, kernel_device, no_kernel};
+use super::fallback::{self, kernel_device};
 use super::{
-    Case, Cost, Declaration, Input, Operation, Output, Saved, arity, result_of, same_kind,
+    Case, Cost, Declaration, Input, Operation, Output, Saved, arity, product, result_of, same_kind,
 };
 use crate::cpu::conv2d::{self as kernels, ConvShape};
 use crate::tensor::{Shape, Tensor};
@@ -120,15 +120,19 @@ impl Operation for Conv2d {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        if kernel_device(inputs).is_some() {
-            return fallback::forward(self, inputs, saved, no_kernel(self));
-        }
         let mut y = result_of(self, inputs)?;
         let (x, w) = (inputs[0], inputs[1]);
         for other in &inputs[1..] {
             same_kind(NAME, x, other)?;
         }
         let g = self.extents(x.shape(), w.shape())?;
+        if kernel_device(inputs).is_some() {
+            if let Err(why) = product::forward(NAME, &g, inputs, &mut y) {
+                return fallback::forward(self, inputs, saved, why);
+            }
+            saved.keep([x, w]);
+            return Ok(y.into());
+        }
         with_real!(x.dtype(), NAME, T => {
             let bias = inputs.get(2).map(|b| b.data::<T>()).transpose()?;
             kernels::fprop(&g, x.data::<T>()?, w.data()?, bias, y.data_mut()?)
@@ -139,7 +143,12 @@ impl Operation for Conv2d {
 
     fn vjp(&self, saved: Saved, dy: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
         if kernel_device(&[&dy]).is_some() {
-            return fallback::vjp(self, saved, dy, wanted, no_kernel(self));
+            let [x, w] = saved.tensors();
+            let g = self.extents(x.shape(), w.shape())?;
+            return match product::vjp(NAME, &g, [x, w], &dy, wanted) {
+                Err(why) => fallback::vjp(self, saved, dy, wanted, why),
+                done => done,
+            };
         }
         let [x, w] = saved.take();
         let g = self.extents(x.shape(), w.shape())?;

@@ -1,10 +1,11 @@
 //! Fully connected layer.
 
-use super::fallback::{self, kernel_device, no_kernel};
+use super::fallback::{self, kernel_device};
 use super::{
-    Case, Cost, Declaration, Input, Operation, Output, Saved, arity, result_of, same_kind,
+    Case, Cost, Declaration, Input, Operation, Output, Saved, arity, product, result_of, same_kind,
 };
 use crate::cpu::linear::{self as kernels, LinearShape};
+use crate::kernels::linear::as_convolution;
 use crate::tensor::{Shape, Tensor};
 use crate::{Error, Result, with_real};
 
@@ -51,15 +52,19 @@ impl Operation for Linear {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        if kernel_device(inputs).is_some() {
-            return fallback::forward(self, inputs, saved, no_kernel(self));
-        }
         let mut y = result_of(self, inputs)?;
         let (x, w) = (inputs[0], inputs[1]);
         for other in &inputs[1..] {
             same_kind(NAME, x, other)?;
         }
         let g = Self::extents(x.shape(), w.shape())?;
+        if kernel_device(inputs).is_some() {
+            if let Err(why) = product::forward(NAME, &as_convolution(g), inputs, &mut y) {
+                return fallback::forward(self, inputs, saved, why);
+            }
+            saved.keep([x, w]);
+            return Ok(y.into());
+        }
         with_real!(x.dtype(), NAME, T => {
             let bias = inputs.get(2).map(|b| b.data::<T>()).transpose()?;
             kernels::forward(g, x.data::<T>()?, w.data()?, bias, y.data_mut()?)
@@ -70,7 +75,12 @@ impl Operation for Linear {
 
     fn vjp(&self, saved: Saved, dy: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
         if kernel_device(&[&dy]).is_some() {
-            return fallback::vjp(self, saved, dy, wanted, no_kernel(self));
+            let [x, w] = saved.tensors();
+            let g = as_convolution(Self::extents(x.shape(), w.shape())?);
+            return match product::vjp(NAME, &g, [x, w], &dy, wanted) {
+                Err(why) => fallback::vjp(self, saved, dy, wanted, why),
+                done => done,
+            };
         }
         let [x, w] = saved.take();
         let g = Self::extents(x.shape(), w.shape())?;

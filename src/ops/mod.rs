@@ -20,6 +20,7 @@ pub mod linear;
 pub mod masked_bce;
 pub mod max_pool2d;
 pub mod pad2d;
+mod product;
 pub mod relu;
 mod resample;
 pub mod softmax_cross_entropy;
@@ -29,6 +30,7 @@ mod window;
 use std::fmt;
 
 pub use declare::{Case, Declaration, Input, declarations};
+pub use product::{set_tf32, tf32};
 
 use crate::tensor::{DType, Shape, Tensor};
 use crate::{Error, Result};
@@ -82,6 +84,11 @@ impl Saved {
         let kept = self.tensors.len();
         <[Tensor; N]>::try_from(self.tensors)
             .unwrap_or_else(|_| unreachable!("an operation keeps {N} tensors but kept {kept}"))
+    }
+
+    /// The kept tensors, to look at.
+    pub(crate) fn tensors<const N: usize>(&self) -> [&Tensor; N] {
+        std::array::from_fn(|i| &self.tensors[i])
     }
 
     /// Bytes of the kept tensors.

@@ -3,9 +3,9 @@
 use half::{bf16, f16};
 use whatwhere::cpu::linear::{self as cpu, LinearShape};
 use whatwhere::kernels::Address;
-use whatwhere::kernels::conv2d::{Direction, Fprop, Math};
+use whatwhere::kernels::conv2d::{Direction, Fprop, Math, Plan};
 use whatwhere::kernels::emulator::{Memory, Schedule};
-use whatwhere::kernels::linear;
+use whatwhere::kernels::linear::as_convolution;
 use whatwhere::rng::{Key, Purpose};
 
 use super::numbers::Number;
@@ -55,7 +55,7 @@ fn check<T: Number>(math: Math) {
             (Direction::Dgrad, typed(&dx)),
             (Direction::Wgrad, typed(&dw)),
         ] {
-            let plan = linear::plan(g, math, direction, 1).unwrap();
+            let plan = Plan::new(&as_convolution(g), math, direction, false, 1).unwrap();
             for schedule in Schedule::all() {
                 let out = Memory::<T>::uninitialised(want.len()).unwrap();
                 let scratch = Memory::<f32>::uninitialised(plan.scratch_bytes() / 4).unwrap();

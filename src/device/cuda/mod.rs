@@ -42,6 +42,7 @@ struct Gpu {
     uploads: Arc<CudaStream>,
     capability: u32,
     shared_limit: u32,
+    multiprocessors: usize,
     pool: Mutex<Pool>,
     staging: Mutex<Staging>,
     kernels: Mutex<Kernels>,
@@ -96,12 +97,14 @@ impl Gpu {
         // SAFETY: memory here is never a `CudaSlice`; the streams are kept in order by hand.
         unsafe { context.disable_event_tracking() };
         let limit = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        let count = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         Ok(Gpu {
             device,
             compute: context.new_stream().map_err(refused)?,
             uploads: context.new_stream().map_err(refused)?,
             capability: facts.capability.unwrap_or(0),
             shared_limit: context.attribute(limit).map_err(refused)? as u32,
+            multiprocessors: context.attribute(count).map_err(refused)? as usize,
             pool: Mutex::new(Pool::new()),
             staging: Mutex::new(Staging::default()),
             kernels: Mutex::new(Kernels::default()),
@@ -231,6 +234,10 @@ pub(super) fn launch(index: u32, launch: &Launch) -> Result<()> {
 
 pub(super) fn shared_limit(index: u32) -> Result<u32> {
     Ok(gpu(index)?.shared_limit)
+}
+
+pub(super) fn multiprocessors(index: u32) -> Result<usize> {
+    Ok(gpu(index)?.multiprocessors)
 }
 
 pub(super) fn capability(index: u32) -> Result<u32> {
