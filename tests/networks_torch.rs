@@ -176,7 +176,7 @@ fn resnets_have_pytorchs_logits_loss_gradients_and_statistics() {
             1.0,
             32,
             plan(Removal::GapFc, 20),
-            "block30.bn3",
+            "block31.bn3",
         ),
     ] {
         let case = Case {

@@ -91,7 +91,7 @@ found = {
     "torch": torch.__version__,
     "imagenet_stem": step(64, [3, 4, 6, 3], 4, True, 99, None),
     "shuffled": step(32, [3, 4, 6, 3], 4, False, 21, "shuffle"),
-    "gap_fc": step(32, [1, 1, 1], 8, False, 20, "gap-fc"),
+    "gap_fc": step(32, [2, 2, 2], 8, False, 20, "gap-fc"),
 }
 with open(sys.argv[1], "w") as file:
     json.dump(found, file, indent=1)

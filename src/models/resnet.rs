@@ -36,7 +36,7 @@ fn plan(name: &str) -> Option<Plan> {
     let (depths, planes, decade, first_cut) = match name {
         "resnet50" => (&[3, 4, 6, 3][..], 64, 10, 0),
         "resnet152" => (&[3, 8, 36, 3][..], 64, 100, 200),
-        "resnet-small" => (&[1, 1, 1][..], 8, 10, 0),
+        "resnet-small" => (&[2, 2, 2][..], 8, 10, 0),
         _ => return None,
     };
     Some(Plan {
