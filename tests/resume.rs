@@ -258,6 +258,11 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_resume() {
     }
     succeeded(&train(&folder, &["--resume"]).wait_with_output().unwrap());
     assert_eq!(result(&folder), truth);
+    let env = std::fs::read(folder.join("env.json")).unwrap();
+    let env: serde_json::Value = serde_json::from_slice(&env).unwrap();
+    let [begun, resumed] = ["command", "resumed"].map(|key| env[key].as_array().unwrap());
+    assert!(begun.contains(&extra.into()));
+    assert_eq!(resumed.len(), 3, "{env}");
 }
 
 #[test]

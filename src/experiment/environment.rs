@@ -1,9 +1,11 @@
 //! What a result depends on besides its settings; `env.json`.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::run::read_json;
 use super::settings::Settings;
 use crate::Result;
 use crate::data::Dataset;
@@ -20,7 +22,10 @@ pub struct Environment {
     program: &'static str,
     version: &'static str,
     commit: &'static str,
+    /// The command that began the run.
     command: Vec<String>,
+    /// The commands that went on with it, in order.
+    resumed: Vec<Vec<String>>,
     os: &'static str,
     architecture: &'static str,
     processor: String,
@@ -48,6 +53,7 @@ impl Environment {
             version: env!("CARGO_PKG_VERSION"),
             commit: COMMIT,
             command: std::env::args().collect(),
+            resumed: Vec::new(),
             os: std::env::consts::OS,
             architecture: std::env::consts::ARCH,
             processor: processor(),
@@ -56,6 +62,25 @@ impl Environment {
             train: train?,
             test: test?,
         })
+    }
+}
+
+impl Environment {
+    /// The same for a run that the commands in `file` (an `env.json`, which need not exist) began.
+    pub fn continuing(mut self, file: &Path) -> Self {
+        #[derive(Deserialize)]
+        struct Earlier {
+            command: Vec<String>,
+            #[serde(default)]
+            resumed: Vec<Vec<String>>,
+        }
+        // Nothing depends on it but this record: what cannot be read begins anew.
+        if let Ok(Earlier { command, resumed }) = read_json(file) {
+            let own = std::mem::replace(&mut self.command, command);
+            self.resumed = resumed;
+            self.resumed.push(own);
+        }
+        self
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
+use super::environment::Environment;
 use super::plot;
 use super::settings::{Settings, need};
 use crate::data::{self, Augment, Dataset, Loader, LoaderOptions, Split, Subset};
@@ -153,9 +154,9 @@ impl Run {
         self.check_folder(folder, resume)?;
         let config = self.settings.to_toml()?;
         write_atomically(&folder.join("config.toml"), config.as_bytes())?;
-        let env =
-            super::environment::Environment::of(&self.settings, [train.dataset(), test.dataset()])?;
-        write_json(&folder.join("env.json"), &env)?;
+        let env = Environment::of(&self.settings, [train.dataset(), test.dataset()])?;
+        let path = folder.join("env.json");
+        write_json(&path, &env.continuing(&path))?;
         let recipe = self.settings.recipe()?;
         self.initialise()?;
         let fingerprint = self.settings.fingerprint()?;
