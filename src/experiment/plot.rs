@@ -176,7 +176,7 @@ fn labels(curves: &[Curve]) -> Vec<String> {
 /// Accuracy over the treated share of the layers, with the paper's curve for comparison.
 pub fn accuracy_over_share(curves: &[Curve]) -> Result<String> {
     let mut lines = vec![Line {
-        label: "VGG16 on CIFAR-100, GAP+FC (Fan et al. 2020)".into(),
+        label: "VGG16, CIFAR-100 (Fan et al. 2020)".into(),
         points: paper::VGG16_CIFAR100_GAP_FC
             .iter()
             .map(|&(x, y)| (x, y, 0.0))
