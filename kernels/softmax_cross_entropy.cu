@@ -19,8 +19,9 @@
 //             With d_c = z_c − m ≤ 0 the loss is a sum of terms t_c (ln Σ exp d − d_c) ≥ 0: nothing
 //             cancels, however large the logits. The block's rows are added by a balanced tree.
 //   mean      one block adds the blocks' sums and divides.
-//   backward  a thread has 16 bytes of dz, which may lie in several rows. For the labelled class it
-//             uses p − 1 = expm1(d − ln Σ exp d), which keeps its digits where the network is sure.
+//   backward  a thread has 16 bytes of dz, which may lie in several rows.
+//             Where the network is sure, Σ exp d = 1 + r with a small r. ln Σ exp d = log1p(r) keeps its
+//             digits, and so does p − 1 = expm1(d − ln Σ exp d), the labelled class's gradient.
 //
 // Launch. rows: ⌈rows · lanes / 256⌉ blocks of 256, shared memory 256/lanes · classes elements;
 // mean: one block of 256; backward: ⌈rows · classes / vector / 256⌉ blocks of 256.
@@ -61,22 +62,28 @@ __device__ void loss_of_rows(const SoftmaxCrossEntropyParams& p, const T* __rest
     for (unsigned c = lane; c < classes; c += p.lanes) most = fmaxf(most, to_float(z[c]));
     for (unsigned by = p.lanes / 2; by > 0; by /= 2) most = fmaxf(most, __shfl_xor_sync(everyone, most, by));
 
-    float sum = 0.0f, smooth_weight = 0.0f, smooth_depth = 0.0f;
+    float rest = 0.0f, largest = 0.0f, smooth_weight = 0.0f, smooth_depth = 0.0f;
     for (unsigned c = lane; c < classes; c += p.lanes) {
         const float depth = to_float(z[c]) - most, weight = weight_of(weights, c);
-        sum += expf(depth);
+        if (depth == 0.0f) {
+            largest += 1.0f;
+        } else {
+            rest += expf(depth);
+        }
         smooth_weight += weight;
         smooth_depth -= weight * depth;
     }
     for (unsigned by = p.lanes / 2; by > 0; by /= 2) {
-        sum += __shfl_xor_sync(everyone, sum, by);
+        rest += __shfl_xor_sync(everyone, rest, by);
+        largest += __shfl_xor_sync(everyone, largest, by);
         smooth_weight += __shfl_xor_sync(everyone, smooth_weight, by);
         smooth_depth += __shfl_xor_sync(everyone, smooth_depth, by);
     }
 
     float own[3] = {};
     if (inside && lane == 0) {
-        const float log_sum = logf(sum);
+        // The largest logit adds exactly 1 to Σ exp d, which would swallow the rest of a sure row.
+        const float log_sum = log1pf(rest + (largest - 1.0f));
         statistics[2 * size_t(index)] = most;
         statistics[2 * size_t(index) + 1] = log_sum;
         const int label = labels[index];

@@ -248,7 +248,18 @@ fn large_logits_and_sure_answers() {
         "{result:?}"
     );
     assert_eq!(dz[..2], [0.0, 0.0]);
-    assert!((dz[5] as f64 * 3.0 - tail).abs() <= tail * 1e-6, "{dz:?}");
+    // p − 1 and p of the last row, both of the size 2e-9.
+    let p = (-20f64 - tail).exp();
+    for (found, want) in [(dz[4], -p / 3.0), (dz[5], p / 3.0)] {
+        let error = (found as f64 - want).abs();
+        assert!(error <= gamma(8 + 20) * p, "{found:e} and not {want:e}");
+    }
+    // A loss that f32 cannot tell from 0 beside the 1 in its logarithm.
+    let (result, _) = three_rows([0.0, -20.0, 7.0, 27.0, 20.0, 0.0], [0, 1, 0]);
+    assert!(
+        (result[0] as f64 - tail).abs() <= gamma(8 + 20) * tail,
+        "{result:?}"
+    );
 }
 
 #[test]

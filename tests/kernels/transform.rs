@@ -62,11 +62,13 @@ fn check<T: Number>(map: [usize; 2], pad: Option<usize>, seed: u64) {
 }
 
 fn check_all<T: Number>() {
-    // CIFAR's maps; H≠W in vectors and in single elements; one pixel; padding wider than the image.
+    // CIFAR's maps; H≠W in vectors and in single elements; vectors that lie in two rows; one pixel;
+    // padding wider than the image.
     check::<T>([32, 32], Some(4), 1);
     check::<T>([8, 24], None, 2);
     check::<T>([8, 24], Some(2), u64::MAX - 3);
     check::<T>([5, 7], Some(3), 3);
+    check::<T>([8, 6], Some(1), 6);
     check::<T>([1, 1], Some(0), 4);
     check::<T>([4, 4], Some(9), 5);
 }
