@@ -4,7 +4,7 @@
 //! `WHATWHERE_DEVICE=cuda:0 cargo bench --bench devices`. Times are medians between events on the GPU's
 //! stream, caches warm from the run before; the operands of the memory-bound workloads are larger than
 //! any L2. The share is of a plain copy on the same device, measured in the same run. `cargo test --benches`
-//! runs everything once at a small size.
+//! runs everything once at a small size and prints no figures.
 //!
 //! Settings: `WHATWHERE_DEVICE` (default auto), `WHATWHERE_ROUNDS` (default 20), `WHATWHERE_JSON` (file for
 //! the figures), `WHATWHERE_TORCH` (a Python that imports torch).
@@ -78,7 +78,9 @@ fn main() -> Outcome<()> {
         false => 1,
     };
     let copy = copy_speed(device, if full { 256 << 20 } else { 1 << 20 }, rounds)?;
-    println!("{device}: a copy moves {copy:.0} GB/s");
+    if full {
+        println!("{device}: a copy moves {copy:.0} GB/s");
+    }
     let dtypes = match device {
         Device::Cpu => vec![DType::F32],
         _ => vec![DType::F32, DType::BF16],
@@ -89,7 +91,11 @@ fn main() -> Outcome<()> {
         let peers = peers(&workloads, dtype, device)?;
         for (workload, peer) in workloads.iter().zip(peers) {
             let row = measure(workload, dtype, device, rounds, copy, peer)?;
-            print(&row);
+            // Figures of small sizes say nothing.
+            match full {
+                true => print(&row),
+                false => println!("{} {}: runs", row.operation, row.dtype),
+            }
             rows.push(row);
         }
     }
