@@ -275,5 +275,7 @@ mod tests {
         let said = Device::Cpu.launch(&launch).unwrap_err().to_string();
         assert!(said.contains("relu_f32<<<(1, 1, 1)"), "{said}");
         assert_eq!(Device::Cpu.shared_limit().unwrap(), 0);
+        let captured = Device::Cpu.capture(|| Ok(()));
+        assert!(captured.err().unwrap().to_string().contains("graph"));
     }
 }

@@ -92,13 +92,12 @@ pub(crate) fn vjp(
 }
 
 fn note(op: &dyn Operation, device: Device, why: Error) -> Result<()> {
-    match why {
-        Error::Shape { .. } | Error::DType { .. } => {
-            note_fallback(op.name(), device, &why);
-            Ok(())
-        }
-        failure => Err(failure),
+    match &why {
+        Error::Shape { what, .. } => note_fallback(op.name(), device, what),
+        Error::DType { .. } => note_fallback(op.name(), device, &why),
+        _ => return Err(why),
     }
+    Ok(())
 }
 
 /// The device that all operands are on.
@@ -127,5 +126,26 @@ fn returned(tensor: &Tensor, dtype: DType, device: Device) -> Result<Tensor> {
     match dtype {
         DType::F16 | DType::BF16 => tensor.cast(dtype)?.to_device(device),
         _ => tensor.to_device(device),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::relu::Relu;
+
+    #[test]
+    fn a_failure_is_no_reason_to_fall_back() {
+        let x = Tensor::zeros([3], DType::F32, Device::Cpu).unwrap();
+        let failure = || Error::Kernel {
+            launch: "relu_f32<<<(1, 1, 1), (32, 1, 1), 0 bytes>>>".into(),
+            what: "race".into(),
+        };
+        let run = |why| forward(&Relu, &[&x], &mut Saved::default(), why);
+        let refused = run(failure()).err().unwrap();
+        assert!(matches!(refused, Error::Kernel { .. }), "{refused}");
+        let back = vjp(&Relu, Saved::default(), x.clone(), &[true], failure());
+        assert!(matches!(back.unwrap_err(), Error::Kernel { .. }));
+        assert!(run(no_kernel(&Relu)).is_ok());
     }
 }
