@@ -11,7 +11,7 @@ use whatwhere::kernels::{Module, module_of, modules};
 
 /// The limits of one kernel on every target.
 struct Budget {
-    /// Its name; a `*` at the end stands for `f32`, `f16` and `bf16`.
+    /// Its name; a `*` at the end stands for `f32`, `f16` and `bf16`, a `*16` for the latter two.
     kernel: &'static str,
     /// Registers of a thread. 64 allow a block of 1024 threads; 32 let two of them share.
     registers: u32,
@@ -95,6 +95,7 @@ const BUDGETS: &[Budget] = &[
     Budget { kernel: "conv2d_wgrad_scalar_f16",           registers: 168, shared: 0, uses: &["LDG.E.U16", STORE, MMA, FRAGMENT_TURNED] },
     Budget { kernel: "conv2d_wgrad_scalar_bf16",          registers: 168, shared: 0, uses: &["LDG.E.U16", STORE, MMA_BF16, FRAGMENT_TURNED] },
     Budget { kernel: "conv2d_statistics",                 registers: 32, shared: 0, uses: &["LDG.E.64"] },
+    Budget { kernel: "conv2d_hopper_sum_*",        registers: 40, shared: 0, uses: &[LOAD, STORE] },
     Budget { kernel: "global_avg_pool_backward_scalar_*", registers: 32, shared: 0, uses: &[] },
     Budget { kernel: "global_avg_pool_backward_vector_*", registers: 32, shared: 0, uses: &[LOAD, STORE] },
     Budget { kernel: "global_avg_pool_scalar_*",          registers: 32, shared: 1024, uses: &[] },
@@ -134,6 +135,44 @@ const BUDGETS: &[Budget] = &[
     Budget { kernel: "transform_scalar_*",                 registers: 40, shared: 3088, uses: &[] },
     Budget { kernel: "transform_vector_*",                 registers: 32, shared: 3088, uses: &[STORE] },
 ];
+
+/// What marks the use of sm_90a: matrix products of warpgroups, and bulk copies.
+const PRODUCT: &str = "HGMMA.";
+const BULK: &str = "UTMALDG.";
+const IM2COL: &str = "UTMALDG.4D.IM2COL";
+/// Waiting at an mbarrier.
+const WAIT: &str = "SYNCS.PHASECHK.TRANS64.TRYWAIT";
+
+/// Kernels for sm_90a alone: these budgets hold there, and other targets get a trap.
+#[rustfmt::skip]
+const SM90A_BUDGETS: &[Budget] = &[
+    Budget { kernel: "conv2d_hopper_dgrad_n64_*16",        registers: 168, shared: 0, uses: &[PRODUCT, BULK, IM2COL, WAIT, STORE, "USETMAXREG"] },
+    Budget { kernel: "conv2d_hopper_dgrad_n128_*16",       registers: 168, shared: 0, uses: &[PRODUCT, BULK, IM2COL, WAIT, STORE, "USETMAXREG"] },
+    Budget { kernel: "conv2d_hopper_dgrad_n256_*16",       registers: 168, shared: 0, uses: &[PRODUCT, BULK, IM2COL, WAIT, STORE, "USETMAXREG"] },
+    Budget { kernel: "conv2d_hopper_fprop_n64_*16",        registers: 168, shared: 0, uses: &[PRODUCT, BULK, IM2COL, WAIT, STORE, "USETMAXREG"] },
+    Budget { kernel: "conv2d_hopper_fprop_n128_*16",       registers: 168, shared: 0, uses: &[PRODUCT, BULK, IM2COL, WAIT, STORE, "USETMAXREG"] },
+    Budget { kernel: "conv2d_hopper_fprop_n256_*16",       registers: 168, shared: 0, uses: &[PRODUCT, BULK, IM2COL, WAIT, STORE, "USETMAXREG"] },
+    Budget { kernel: "conv2d_hopper_wgrad_n64_*16",        registers: 168, shared: 0, uses: &[PRODUCT, BULK, IM2COL, WAIT, STORE, "USETMAXREG"] },
+    Budget { kernel: "conv2d_hopper_wgrad_n128_*16",       registers: 168, shared: 0, uses: &[PRODUCT, BULK, IM2COL, WAIT, STORE, "USETMAXREG"] },
+    Budget { kernel: "conv2d_hopper_wgrad_n256_*16",       registers: 168, shared: 0, uses: &[PRODUCT, BULK, IM2COL, WAIT, STORE, "USETMAXREG"] },
+    Budget { kernel: "hopper_probe_im2col",                registers: 32,  shared: 8, uses: &[IM2COL, WAIT] },
+    Budget { kernel: "hopper_probe_product_kk_n128_f16",   registers: 128, shared: 8, uses: &["HGMMA.64x128x16.F32 ", BULK, WAIT] },
+    Budget { kernel: "hopper_probe_product_kk_n256_bf16",  registers: 168, shared: 8, uses: &["HGMMA.64x256x16.F32.BF16", BULK, WAIT] },
+    Budget { kernel: "hopper_probe_product_kk_n64_bf16",   registers: 64,  shared: 8, uses: &["HGMMA.64x64x16.F32.BF16", BULK, WAIT] },
+    Budget { kernel: "hopper_probe_product_km_n128_bf16",  registers: 128, shared: 8, uses: &["HGMMA.64x128x16.F32.BF16", BULK, WAIT] },
+    Budget { kernel: "hopper_probe_product_mk_n64_f16",    registers: 64,  shared: 8, uses: &["HGMMA.64x64x16.F32 ", BULK, WAIT] },
+    Budget { kernel: "hopper_probe_product_mm_n256_bf16",  registers: 168, shared: 8, uses: &["HGMMA.64x256x16.F32.BF16", BULK, WAIT] },
+    Budget { kernel: "hopper_probe_tile2",                 registers: 32,  shared: 8, uses: &["UTMALDG.2D", WAIT] },
+    Budget { kernel: "hopper_probe_tile3",                 registers: 32,  shared: 8, uses: &["UTMALDG.3D", WAIT] },
+];
+
+/// What they are elsewhere.
+const TRAP: Budget = Budget {
+    kernel: "",
+    registers: 8,
+    shared: 0,
+    uses: &["BPT.TRAP"],
+};
 
 const TARGETS: [&str; 2] = ["sm_80", "sm_90a"];
 
@@ -206,15 +245,23 @@ fn figure(line: &str, name: &str) -> u32 {
 
 /// The kernels that a budget is for.
 fn kernels_of(budget: &Budget) -> Vec<String> {
-    match budget.kernel.strip_suffix('*') {
-        Some(stem) => ["f32", "f16", "bf16"].map(|t| format!("{stem}{t}")).into(),
-        None => vec![budget.kernel.to_owned()],
+    let all = |stem: &str, types: &[&str]| types.iter().map(|t| format!("{stem}{t}")).collect();
+    if let Some(stem) = budget.kernel.strip_suffix('*') {
+        all(stem, &["f32", "f16", "bf16"])
+    } else if let Some(stem) = budget.kernel.strip_suffix("*16") {
+        all(stem, &["f16", "bf16"])
+    } else {
+        vec![budget.kernel.to_owned()]
     }
 }
 
-fn budget_of(kernel: &str) -> &'static Budget {
+fn budget_of(kernel: &str, target: &str) -> &'static Budget {
     let mine = |budget: &&Budget| kernels_of(budget).iter().any(|name| name == kernel);
-    let found = BUDGETS.iter().find(mine);
+    let found = match SM90A_BUDGETS.iter().find(mine) {
+        Some(_) if target != "sm_90a" => Some(&TRAP),
+        Some(budget) => Some(budget),
+        None => BUDGETS.iter().find(mine),
+    };
     found.unwrap_or_else(|| panic!("{kernel} has no budget in tests/machine_code.rs"))
 }
 
@@ -232,7 +279,7 @@ fn registers_and_memory_stay_within_their_budgets() {
                 module.name
             );
             for (kernel, line) in kernels {
-                let budget = budget_of(&kernel);
+                let budget = budget_of(&kernel, target);
                 let shared = figure(&line, "SHARED");
                 assert!(
                     figure(&line, "REG") <= budget.registers,
@@ -253,7 +300,7 @@ fn registers_and_memory_stay_within_their_budgets() {
             }
         }
     }
-    for kernel in BUDGETS.iter().flat_map(kernels_of) {
+    for kernel in BUDGETS.iter().chain(SM90A_BUDGETS).flat_map(kernels_of) {
         let times = seen.iter().filter(|seen| **seen == kernel).count();
         assert_eq!(times, TARGETS.len(), "{kernel}");
     }
@@ -267,7 +314,7 @@ fn kernels_use_the_instructions_they_were_written_for() {
             let sass = dump(&tool, module, target, "--dump-sass");
             for function in sass.split("Function : ").skip(1) {
                 let (kernel, code) = function.split_once('\n').unwrap();
-                let budget = budget_of(kernel.trim());
+                let budget = budget_of(kernel.trim(), target);
                 for instruction in budget.uses {
                     let there = code.contains(&format!(" {instruction}"));
                     assert!(there, "{kernel} has no {instruction} on {target}");

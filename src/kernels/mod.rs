@@ -10,6 +10,7 @@ pub mod add;
 pub mod batch_norm;
 pub mod cast;
 pub mod conv2d;
+pub mod conv2d_hopper;
 mod elementwise;
 pub mod emulator;
 pub mod global_avg_pool;
@@ -86,6 +87,8 @@ unsafe impl Params for params::Conv2dSumParams {}
 unsafe impl Params for params::Conv2dHopperParams {}
 // SAFETY: as above.
 unsafe impl Params for params::Conv2dHopperSumParams {}
+// SAFETY: as above.
+unsafe impl Params for params::HopperProbeParams {}
 // SAFETY: as above.
 unsafe impl Params for params::ElementwiseParams {}
 // SAFETY: as above.
@@ -186,6 +189,11 @@ impl Launch {
             ..model
         });
         self
+    }
+
+    /// Whether an argument is a tensor map.
+    pub fn has_maps(&self) -> bool {
+        self.arguments.iter().any(|argument| argument.map.is_some())
     }
 
     /// The same launch for a GPU, whose driver encodes tensor maps: each is replaced by the 128 bytes
@@ -296,6 +304,7 @@ mod tests {
         let launch = Launch::new("probe", [1; 3], 128)
             .pointer(Address(7))
             .map(map.clone());
+        assert!(launch.has_maps());
         let bytes = launch.argument_pointers()[1];
         assert!(bytes.cast::<Block>().is_aligned());
         // SAFETY: the pointer leads to the model.

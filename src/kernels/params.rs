@@ -291,6 +291,31 @@ const _: () = {
     ["Offset of field: GlobalAvgPoolParams::blocks"]
         [::std::mem::offset_of!(GlobalAvgPoolParams, blocks) - 12usize];
 };
+#[doc = " What the `hopper_probe` kernels need that copy a tile."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct HopperProbeParams {
+    #[doc = " Coordinates of the tile, the innermost axis first."]
+    pub at: [::std::os::raw::c_int; 4usize],
+    #[doc = " Pixels to the tap: width, height."]
+    pub offset: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Bytes of the tile."]
+    pub bytes: ::std::os::raw::c_uint,
+    pub unused: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of HopperProbeParams"][::std::mem::size_of::<HopperProbeParams>() - 32usize];
+    ["Alignment of HopperProbeParams"][::std::mem::align_of::<HopperProbeParams>() - 4usize];
+    ["Offset of field: HopperProbeParams::at"]
+        [::std::mem::offset_of!(HopperProbeParams, at) - 0usize];
+    ["Offset of field: HopperProbeParams::offset"]
+        [::std::mem::offset_of!(HopperProbeParams, offset) - 16usize];
+    ["Offset of field: HopperProbeParams::bytes"]
+        [::std::mem::offset_of!(HopperProbeParams, bytes) - 24usize];
+    ["Offset of field: HopperProbeParams::unused"]
+        [::std::mem::offset_of!(HopperProbeParams, unused) - 28usize];
+};
 #[doc = " What the `masked_bce` kernels need."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod facts;
 mod findings;
 mod graph;
 mod memory;
+mod tensor_map;
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_void};
@@ -186,6 +187,14 @@ impl Gpu {
     fn launch(&self, launch: &Launch) -> Result<()> {
         self.bind()?;
         let function = self.function(launch)?;
+        let encoded;
+        let launch = match launch.has_maps() {
+            true => {
+                encoded = launch.clone().encode_maps(tensor_map::encode)?;
+                &encoded
+            }
+            false => launch,
+        };
         let mut arguments = arguments_of(launch);
         let ([gx, gy, gz], [bx, by, bz]) = (launch.grid(), launch.block());
         // SAFETY: the function is loaded, and the arguments live until the driver has copied them,
