@@ -29,87 +29,18 @@
 // Cost. No FLOPs. Bytes: 2 · batch · positions · channels · width of DRAM, and the table once (read
 // again for each image, from L2).
 
-#include "include/copy.cuh"
+#include "include/shuffle.cuh"
 
 namespace {
-
-// words[j] becomes words[(j + by) % 4]; `by` may differ between lanes.
-__device__ __forceinline__ void rotate(unsigned (&words)[4], unsigned by) {
-#pragma unroll
-    for (unsigned step = 1; step <= 2; ++step) {
-        bool move = (by & step) != 0;
-        unsigned old[4] = {words[0], words[1], words[2], words[3]};
-#pragma unroll
-        for (int j = 0; j < 4; ++j) words[j] = move ? old[(j + step) % 4] : old[j];
-    }
-}
-
-// How elements sit in the four 32-bit words of a vector, and their positions in four words of table.
-template <class T> struct Words;
-
-template <> struct Words<uint32_t> {
-    __device__ static void load_positions(const uint16_t* table, unsigned (&words)[4]) {
-        uint2 raw = *reinterpret_cast<const uint2*>(table);
-        words[0] = raw.x & 0xFFFF, words[1] = raw.x >> 16;
-        words[2] = raw.y & 0xFFFF, words[3] = raw.y >> 16;
-    }
-    // Word `word` of the output: `column` is x at position 0, rows are `row` elements apart.
-    __device__ static unsigned gather(const uint32_t* column, size_t row, unsigned positions, unsigned word) {
-        return column[positions * row + word];
-    }
-};
-
-template <> struct Words<uint16_t> {
-    __device__ static void load_positions(const uint16_t* table, unsigned (&words)[4]) {
-        uint4 raw = *reinterpret_cast<const uint4*>(table);
-        words[0] = raw.x, words[1] = raw.y, words[2] = raw.z, words[3] = raw.w;
-    }
-    __device__ static unsigned gather(const uint16_t* column, size_t row, unsigned positions, unsigned word) {
-        unsigned low = column[(positions & 0xFFFF) * row + 2 * word];
-        unsigned high = column[(positions >> 16) * row + 2 * word + 1];
-        return low | high << 16;
-    }
-};
-
-// One output vector: gathers its words in the order `turn`, turn + 1, ...
-template <class T>
-__device__ __forceinline__ uint4 assemble(const T* column, size_t row, const uint16_t* table, unsigned turn) {
-    unsigned positions[4], words[4];
-    Words<T>::load_positions(table, positions);
-    rotate(positions, turn);
-#pragma unroll
-    for (unsigned j = 0; j < 4; ++j)
-        words[j] = Words<T>::gather(column, row, positions[j], (j + turn) % 4);
-    rotate(words, 4 - turn);
-    return make_uint4(words[0], words[1], words[2], words[3]);
-}
 
 template <class T>
 __device__ void shuffle_staged(const SpatialShuffleParams& p, const T* __restrict__ x,
                                const uint16_t* __restrict__ table, T* __restrict__ y) {
-    constexpr unsigned per_vector = Vector<T>::size;
-    T* tile = dynamic_shared<T>();
-    // A thread keeps its vector of the column and walks over the positions.
-    const unsigned part = threadIdx.x % p.vectors, stride = blockDim.x / p.vectors;
-    const unsigned row = p.vectors * per_vector;
-    const unsigned channel = blockIdx.x * row + part * per_vector;
-    const size_t image = size_t(blockIdx.y) * p.positions * p.channels;
-    const bool mine = channel < p.channels;  // the last column may be narrower
-
-    if (mine)
-        for (unsigned i = threadIdx.x / p.vectors; i < p.positions; i += stride)
-            copy_async_16(&tile[i * row + part * per_vector], &x[image + size_t(i) * p.channels + channel]);
-    copy_async_commit();
-    copy_async_wait<0>();
-    __syncthreads();
-
-    if (!mine) return;
-    const uint16_t* own_table = table + size_t(blockIdx.y) * p.table_stride + channel;
-    const unsigned turn = threadIdx.x / p.vectors % 4;
-    for (unsigned i = threadIdx.x / p.vectors; i < p.positions; i += stride) {
-        uint4 vector = assemble(tile + part * per_vector, row, own_table + size_t(i) * p.channels, turn);
-        *reinterpret_cast<uint4*>(&y[image + size_t(i) * p.channels + channel]) = vector;
-    }
+    Column<T, Vector<T>::size> column(p, x, table);
+    column.stage(p);
+    if (!column.mine) return;
+    for (unsigned i = column.first; i < p.positions; i += column.stride)
+        column.gather(p, i).store(&y[column.at(p, i)]);
 }
 
 template <class T>
@@ -122,8 +53,7 @@ __device__ void shuffle_direct(const SpatialShuffleParams& p, const T* __restric
     const size_t image = size_t(blockIdx.z) * p.positions * p.channels;
     const uint16_t* own_table = table + size_t(blockIdx.z) * p.table_stride;
     const size_t here = size_t(i) * p.channels + channel;
-    uint4 vector = assemble(x + image + channel, p.channels, own_table + here, 0);
-    *reinterpret_cast<uint4*>(&y[image + here]) = vector;
+    assemble(x + image + channel, p.channels, own_table + here, 0).store(&y[image + here]);
 }
 
 template <class T>

@@ -31,6 +31,22 @@ typedef struct BatchNormParams {
     unsigned padding;
 } BatchNormParams;
 
+/** What the `concat` kernels need; all but the rows in units of 16 bytes, or of elements. */
+typedef struct ConcatParams {
+    /** Units to move: rows times length, below 2^31. */
+    unsigned units;
+    /** Units of a row that move. */
+    unsigned length;
+    /** Units from one row of the source to the next. */
+    unsigned from_width;
+    /** The first that moves. */
+    unsigned from_start;
+    /** Units from one row of the target to the next. */
+    unsigned to_width;
+    /** Where the first goes. */
+    unsigned to_start;
+} ConcatParams;
+
 /** What the `conv2d_hopper` kernels need. A pass sums over taps and channels (fprop, dgrad) or over
  * pixels (wgrad); positions (p, q) are those of the sums' pixels, in rows and columns. */
 typedef struct Conv2dHopperParams {
@@ -125,6 +141,28 @@ typedef struct Conv2dSumParams {
     /** 1: negative results become 0. */
     unsigned relu;
 } Conv2dSumParams;
+
+/** What the `dropout` kernels need. */
+typedef struct DropoutParams {
+    /** Elements, dropping by element. */
+    unsigned long long elements;
+    /** Words below it drop: p times 2^32. */
+    unsigned long long threshold;
+    /** Philox key words of `rng::Key`. */
+    unsigned key[2];
+    /** What the others are multiplied by. */
+    float kept;
+    /** Pixels of an image, dropping by channel. */
+    unsigned pixels;
+    /** Channels. */
+    unsigned channels;
+    /** Packs of channels side by side in a block: a power of two up to 32. */
+    unsigned vectors;
+    /** Pixels of a slab; the last one may have fewer. */
+    unsigned slab_rows;
+    /** Fills the struct to a multiple of 8 bytes; 0. */
+    unsigned padding;
+} DropoutParams;
 
 /** What a pass over flat arrays needs (`elementwise.cuh`). */
 typedef struct ElementwiseParams {
@@ -252,6 +290,24 @@ typedef struct SbProjectionParams {
     /** Rows of a part. */
     unsigned rows_per_part;
 } SbProjectionParams;
+
+/** What the `sgd` kernels need. */
+typedef struct SgdParams {
+    /** Elements of each array. */
+    unsigned long long elements;
+    /** Learning rate. */
+    float lr;
+    /** Share of the old velocity that stays. */
+    float momentum;
+    /** Factor of the weight added to its gradient. */
+    float decay;
+    /** One over the loss scale. */
+    float unscale;
+    /** 1 for Nesterov's form, else 0. */
+    unsigned nesterov;
+    /** Fills the struct to a multiple of 8 bytes; 0. */
+    unsigned padding;
+} SgdParams;
 
 /** What the `softmax_cross_entropy` kernels need. */
 typedef struct SoftmaxCrossEntropyParams {

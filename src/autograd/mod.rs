@@ -25,9 +25,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::device::Device;
 use crate::ops::{Operation, Saved};
 use crate::tensor::{DType, Tensor, update_on_host};
-use crate::{Error, Result, cpu, with_real};
+use crate::{Error, Result, cpu, kernels, with_real};
 
 /// A tensor, and where it stands on a tape. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -300,6 +301,16 @@ fn accumulate(sum: &mut Option<Tensor>, part: Tensor) -> Result<()> {
     };
     let mut total = old.into_unique()?;
     const NAME: &str = "gradient sum";
+    let (device, dtype) = (total.device(), total.dtype());
+    if device != Device::Cpu && device == part.device() && dtype == part.dtype() {
+        let to = total.address_mut()?;
+        let plan = kernels::add::forward(dtype, false, part.len(), to, part.address(), to);
+        if let Ok(launch) = plan {
+            device.launch(&launch)?;
+            *sum = Some(total);
+            return Ok(());
+        }
+    }
     update_on_host(NAME, [&mut total], [&part], |[total], [part]| {
         with_real!(part.dtype(), NAME, T => {
             cpu::add::accumulate::<T>(total.data_mut()?, part.data()?)

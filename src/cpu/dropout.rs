@@ -16,12 +16,20 @@ pub struct Mask {
 }
 
 impl Mask {
+    /// p · 2³², rounded: words below it drop, exactly p of them for every p that is a multiple of 2⁻³².
+    pub fn threshold(self) -> u64 {
+        (self.p * 4_294_967_296.0).round() as u64
+    }
+
+    /// What is not dropped is multiplied by this.
+    pub fn kept(self) -> f64 {
+        1.0 / (1.0 - self.p)
+    }
+
     /// The mask's values at four elements, starting at 4·`block`.
     #[inline(always)]
     fn four<T: Real>(self, block: usize) -> [T; 4] {
-        // Dropped if the word is below p · 2³²: exactly p for every p that is a multiple of 2⁻³².
-        let threshold = (self.p * 4_294_967_296.0).round() as u64;
-        let kept = T::of(1.0 / (1.0 - self.p));
+        let (threshold, kept) = (self.threshold(), T::of(self.kept()));
         let words = self.key.block(block as u32, (block >> 32) as u32);
         words.map(|word| {
             if (word as u64) < threshold {

@@ -1,21 +1,14 @@
 //! Launches of `kernels/batch_norm.cu`: statistics, normalisation and gradients of a [rows, channels]
 //! matrix, channels innermost.
 
-use super::elementwise::{VECTOR, pick, refuse_unaligned};
+use super::columns::{BLOCKS, Cut, THREADS};
+use super::elementwise::refuse_unaligned;
 use super::params::BatchNormParams;
 use super::{Address, Launch};
 use crate::tensor::DType;
 use crate::{Error, Result};
 
 const NAME: &str = "batch_norm";
-/// Threads of a block that walks over rows, and the most vectors they lie side by side in.
-const THREADS: usize = 256;
-const WIDEST: usize = 32;
-/// Rows a thread reads at once: a slab has no fewer for each of its threads.
-const STEPS: usize = 4;
-/// Blocks that a large matrix is cut into: several for each multiprocessor of any GPU. A constant,
-/// because the order of sums follows from it.
-const BLOCKS: usize = 1024;
 /// Channels and threads of a block that joins slabs.
 const FINISH: (usize, u32) = (32, 1024);
 
@@ -73,18 +66,7 @@ const BACKWARD: [[&str; 3]; 2] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     dtype: DType,
-    params: Geometry,
-    columns: u32,
-    vectorised: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Geometry {
-    rows: u32,
-    channels: u32,
-    vectors: u32,
-    slab_rows: u32,
-    slabs: u32,
+    cut: Cut,
 }
 
 /// Where the forward pass reads and writes the numbers of the channels, all f32. Those of training
@@ -173,51 +155,20 @@ impl Plan {
     /// # Errors
     /// As [`Plan::new`].
     pub fn with_blocks(dtype: DType, rows: usize, channels: usize, blocks: usize) -> Result<Plan> {
-        pick(NAME, dtype, ["", "", ""])?;
-        let most = i32::MAX as usize;
-        if rows == 0 || channels == 0 || rows > most || channels > most / WIDEST {
-            let what = format!("a matrix of {rows} rows and {channels} channels");
-            return Err(Error::shape(NAME, what));
-        }
-        let width = VECTOR / dtype.size();
-        let vectorised = channels.is_multiple_of(width);
-        let packs = if vectorised {
-            channels / width
-        } else {
-            channels
-        };
-        let vectors = packs.next_power_of_two().min(WIDEST);
-        let columns = packs.div_ceil(vectors);
-        let lanes = THREADS / vectors;
-        let slab_rows = rows
-            .div_ceil((blocks / columns).max(1))
-            .next_multiple_of(lanes)
-            .max(STEPS * lanes);
-        let params = Geometry {
-            rows: rows as u32,
-            channels: channels as u32,
-            vectors: vectors as u32,
-            slab_rows: slab_rows as u32,
-            slabs: rows.div_ceil(slab_rows) as u32,
-        };
-        Ok(Plan {
-            dtype,
-            params,
-            columns: columns as u32,
-            vectorised,
-        })
+        let cut = Cut::new(NAME, dtype, rows, channels, blocks)?;
+        Ok(Plan { dtype, cut })
     }
 
     /// f32 numbers of scratch memory that a forward or backward pass needs.
     pub fn scratch(&self) -> usize {
-        2 * self.params.channels as usize * (self.params.slabs as usize + 1)
+        2 * self.cut.channels as usize * (self.cut.slabs as usize + 1)
     }
 
     /// Rows that one thread goes over, at most, and levels of the tree over a block: what the rounding
     /// errors of sums follow from.
     pub fn depth(&self) -> (usize, usize) {
-        let lanes = THREADS / self.params.vectors as usize;
-        let rows = (self.params.slab_rows as usize).div_ceil(lanes);
+        let lanes = THREADS / self.cut.vectors as usize;
+        let rows = (self.cut.slab_rows as usize).div_ceil(lanes);
         (rows, lanes.ilog2() as usize)
     }
 
@@ -234,7 +185,7 @@ impl Plan {
         running: Running,
         scratch: Address,
     ) -> Result<[Launch; 3]> {
-        if self.params.rows < 2 {
+        if self.cut.rows < 2 {
             return Err(Error::shape(NAME, "one row has no variance"));
         }
         let mut params = self.params(settings);
@@ -270,7 +221,7 @@ impl Plan {
         values: Values,
         channels: Channels,
     ) -> Result<[Launch; 2]> {
-        let coefficients = per_channel("batch_norm_coefficients", self.params.channels)
+        let coefficients = per_channel("batch_norm_coefficients", self.cut.channels)
             .params(self.params(settings))
             .pointer(channels.mean)
             .pointer(channels.variance)
@@ -318,20 +269,29 @@ impl Plan {
             ..
         } = gradients;
         refuse_unaligned(NAME, &[x, y, dy, dx, dresidual])?;
-        let params = self.params(settings);
-        let partials = 2 * self.params.channels as u64 * self.params.slabs as u64;
-        let slopes = Address(scratch.0 + size_of::<f32>() as u64 * partials);
-        let reads = |launch: Launch| {
-            launch
-                .params(params)
-                .pointer(x)
-                .pointer(y)
-                .pointer(dy)
-                .pointer(channels.mean)
-                .pointer(channels.scale)
-                .pointer(channels.shift)
+        let sums = self
+            .reading(self.walk(BACKWARD_SUMS)?, settings, gradients, channels)
+            .pointer(scratch);
+        let slabs = self.cut.slabs;
+        let [finish, backward] = self.conclude(settings, slabs, gradients, channels, scratch)?;
+        Ok([sums, finish, backward])
+    }
+
+    /// The last two launches of the backward pass, when the sums of `slabs` slabs are in `scratch`.
+    pub(super) fn conclude(
+        &self,
+        settings: Settings,
+        slabs: u32,
+        gradients: Gradients,
+        channels: Channels,
+        scratch: Address,
+    ) -> Result<[Launch; 2]> {
+        let params = BatchNormParams {
+            slabs,
+            ..self.params(settings)
         };
-        let sums = reads(self.walk(BACKWARD_SUMS)?).pointer(scratch);
+        let partials = 2 * self.cut.channels as u64 * slabs as u64;
+        let slopes = Address(scratch.0 + size_of::<f32>() as u64 * partials);
         let finish = self
             .finish("batch_norm_backward_finish")
             .params(params)
@@ -341,21 +301,41 @@ impl Plan {
             .pointer(gradients.dgamma)
             .pointer(gradients.dbeta)
             .pointer(slopes);
-        let backward = reads(self.walk(BACKWARD)?)
+        let backward = self
+            .reading(self.walk(BACKWARD)?, settings, gradients, channels)
             .pointer(slopes)
-            .pointer(dx)
-            .pointer(dresidual);
-        Ok([sums, finish, backward])
+            .pointer(gradients.dx)
+            .pointer(gradients.dresidual);
+        Ok([finish, backward])
+    }
+
+    /// `launch` with the arguments that both passes over the values begin with.
+    fn reading(
+        &self,
+        launch: Launch,
+        settings: Settings,
+        gradients: Gradients,
+        channels: Channels,
+    ) -> Launch {
+        launch
+            .params(self.params(settings))
+            .pointer(gradients.x)
+            .pointer(gradients.y)
+            .pointer(gradients.dy)
+            .pointer(channels.mean)
+            .pointer(channels.scale)
+            .pointer(channels.shift)
     }
 
     fn params(&self, settings: Settings) -> BatchNormParams {
-        let Geometry {
+        let Cut {
             rows,
             channels,
             vectors,
             slab_rows,
             slabs,
-        } = self.params;
+            ..
+        } = self.cut;
         BatchNormParams {
             epsilon: settings.epsilon,
             momentum: 0.0,
@@ -371,14 +351,14 @@ impl Plan {
     }
 
     fn walk(&self, kernels: [[&'static str; 3]; 2]) -> Result<Launch> {
-        let kernel = pick(NAME, self.dtype, kernels[!self.vectorised as usize])?;
-        let grid = [self.columns, self.params.slabs, 1];
+        let kernel = self.cut.pick(NAME, self.dtype, kernels)?;
+        let grid = [self.cut.columns, self.cut.slabs, 1];
         Ok(Launch::new(kernel, grid, THREADS as u32))
     }
 
     fn finish(&self, kernel: &'static str) -> Launch {
         let (channels, threads) = FINISH;
-        let blocks = (self.params.channels as usize).div_ceil(channels) as u32;
+        let blocks = (self.cut.channels as usize).div_ceil(channels) as u32;
         Launch::new(kernel, [blocks, 1, 1], threads)
     }
 }
@@ -398,7 +378,7 @@ pub fn blend(channels: usize, momentum: f64, batch: Address, running: Address) -
         momentum,
         ..plan.params(settings)
     };
-    Ok(per_channel("batch_norm_blend", plan.params.channels)
+    Ok(per_channel("batch_norm_blend", plan.cut.channels)
         .params(params)
         .pointer(batch)
         .pointer(running))

@@ -8,9 +8,13 @@ use std::fmt;
 
 pub mod add;
 pub mod batch_norm;
+pub mod batch_norm_shuffle;
 pub mod cast;
+mod columns;
+pub mod concat;
 pub mod conv2d;
 pub mod conv2d_hopper;
+pub mod dropout;
 mod elementwise;
 pub mod emulator;
 pub mod global_avg_pool;
@@ -26,6 +30,7 @@ pub mod relu;
 pub mod resample;
 mod rows;
 pub mod sb_projection;
+pub mod sgd;
 pub mod softmax_cross_entropy;
 pub mod spatial_shuffle;
 pub mod tensor_map;
@@ -80,6 +85,8 @@ pub unsafe trait Params: Copy + 'static {}
 // SAFETY: generated from the header the kernels include; 8-byte fields come first, in an even number
 unsafe impl Params for params::BatchNormParams {}
 // SAFETY: generated from the header the kernels include; all fields are words of one width.
+unsafe impl Params for params::ConcatParams {}
+// SAFETY: as above.
 unsafe impl Params for params::Conv2dParams {}
 // SAFETY: as above.
 unsafe impl Params for params::Conv2dSumParams {}
@@ -87,6 +94,8 @@ unsafe impl Params for params::Conv2dSumParams {}
 unsafe impl Params for params::Conv2dHopperParams {}
 // SAFETY: as above.
 unsafe impl Params for params::Conv2dHopperSumParams {}
+// SAFETY: as above.
+unsafe impl Params for params::DropoutParams {}
 // SAFETY: as above.
 unsafe impl Params for params::HopperProbeParams {}
 // SAFETY: as above.
@@ -107,6 +116,8 @@ unsafe impl Params for params::PermutationParams {}
 unsafe impl Params for params::ResampleParams {}
 // SAFETY: as above.
 unsafe impl Params for params::SbProjectionParams {}
+// SAFETY: as above.
+unsafe impl Params for params::SgdParams {}
 // SAFETY: as above.
 unsafe impl Params for params::SoftmaxCrossEntropyParams {}
 // SAFETY: as above.

@@ -51,6 +51,39 @@ const _: () = {
     ["Offset of field: BatchNormParams::padding"]
         [::std::mem::offset_of!(BatchNormParams, padding) - 44usize];
 };
+#[doc = " What the `concat` kernels need; all but the rows in units of 16 bytes, or of elements."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct ConcatParams {
+    #[doc = " Units to move: rows times length, below 2^31."]
+    pub units: ::std::os::raw::c_uint,
+    #[doc = " Units of a row that move."]
+    pub length: ::std::os::raw::c_uint,
+    #[doc = " Units from one row of the source to the next."]
+    pub from_width: ::std::os::raw::c_uint,
+    #[doc = " The first that moves."]
+    pub from_start: ::std::os::raw::c_uint,
+    #[doc = " Units from one row of the target to the next."]
+    pub to_width: ::std::os::raw::c_uint,
+    #[doc = " Where the first goes."]
+    pub to_start: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ConcatParams"][::std::mem::size_of::<ConcatParams>() - 24usize];
+    ["Alignment of ConcatParams"][::std::mem::align_of::<ConcatParams>() - 4usize];
+    ["Offset of field: ConcatParams::units"][::std::mem::offset_of!(ConcatParams, units) - 0usize];
+    ["Offset of field: ConcatParams::length"]
+        [::std::mem::offset_of!(ConcatParams, length) - 4usize];
+    ["Offset of field: ConcatParams::from_width"]
+        [::std::mem::offset_of!(ConcatParams, from_width) - 8usize];
+    ["Offset of field: ConcatParams::from_start"]
+        [::std::mem::offset_of!(ConcatParams, from_start) - 12usize];
+    ["Offset of field: ConcatParams::to_width"]
+        [::std::mem::offset_of!(ConcatParams, to_width) - 16usize];
+    ["Offset of field: ConcatParams::to_start"]
+        [::std::mem::offset_of!(ConcatParams, to_start) - 20usize];
+};
 #[doc = " What the `conv2d_hopper` kernels need. A pass sums over taps and channels (fprop, dgrad) or over\n pixels (wgrad); positions (p, q) are those of the sums' pixels, in rows and columns."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
@@ -250,6 +283,50 @@ const _: () = {
         [::std::mem::offset_of!(Conv2dSumParams, wide) - 20usize];
     ["Offset of field: Conv2dSumParams::relu"]
         [::std::mem::offset_of!(Conv2dSumParams, relu) - 24usize];
+};
+#[doc = " What the `dropout` kernels need."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq)]
+pub struct DropoutParams {
+    #[doc = " Elements, dropping by element."]
+    pub elements: ::std::os::raw::c_ulonglong,
+    #[doc = " Words below it drop: p times 2^32."]
+    pub threshold: ::std::os::raw::c_ulonglong,
+    #[doc = " Philox key words of `rng::Key`."]
+    pub key: [::std::os::raw::c_uint; 2usize],
+    #[doc = " What the others are multiplied by."]
+    pub kept: f32,
+    #[doc = " Pixels of an image, dropping by channel."]
+    pub pixels: ::std::os::raw::c_uint,
+    #[doc = " Channels."]
+    pub channels: ::std::os::raw::c_uint,
+    #[doc = " Packs of channels side by side in a block: a power of two up to 32."]
+    pub vectors: ::std::os::raw::c_uint,
+    #[doc = " Pixels of a slab; the last one may have fewer."]
+    pub slab_rows: ::std::os::raw::c_uint,
+    #[doc = " Fills the struct to a multiple of 8 bytes; 0."]
+    pub padding: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of DropoutParams"][::std::mem::size_of::<DropoutParams>() - 48usize];
+    ["Alignment of DropoutParams"][::std::mem::align_of::<DropoutParams>() - 8usize];
+    ["Offset of field: DropoutParams::elements"]
+        [::std::mem::offset_of!(DropoutParams, elements) - 0usize];
+    ["Offset of field: DropoutParams::threshold"]
+        [::std::mem::offset_of!(DropoutParams, threshold) - 8usize];
+    ["Offset of field: DropoutParams::key"][::std::mem::offset_of!(DropoutParams, key) - 16usize];
+    ["Offset of field: DropoutParams::kept"][::std::mem::offset_of!(DropoutParams, kept) - 24usize];
+    ["Offset of field: DropoutParams::pixels"]
+        [::std::mem::offset_of!(DropoutParams, pixels) - 28usize];
+    ["Offset of field: DropoutParams::channels"]
+        [::std::mem::offset_of!(DropoutParams, channels) - 32usize];
+    ["Offset of field: DropoutParams::vectors"]
+        [::std::mem::offset_of!(DropoutParams, vectors) - 36usize];
+    ["Offset of field: DropoutParams::slab_rows"]
+        [::std::mem::offset_of!(DropoutParams, slab_rows) - 40usize];
+    ["Offset of field: DropoutParams::padding"]
+        [::std::mem::offset_of!(DropoutParams, padding) - 44usize];
 };
 #[doc = " What a pass over flat arrays needs (`elementwise.cuh`)."]
 #[repr(C)]
@@ -521,6 +598,37 @@ const _: () = {
         [::std::mem::offset_of!(SbProjectionParams, parts) - 24usize];
     ["Offset of field: SbProjectionParams::rows_per_part"]
         [::std::mem::offset_of!(SbProjectionParams, rows_per_part) - 28usize];
+};
+#[doc = " What the `sgd` kernels need."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq)]
+pub struct SgdParams {
+    #[doc = " Elements of each array."]
+    pub elements: ::std::os::raw::c_ulonglong,
+    #[doc = " Learning rate."]
+    pub lr: f32,
+    #[doc = " Share of the old velocity that stays."]
+    pub momentum: f32,
+    #[doc = " Factor of the weight added to its gradient."]
+    pub decay: f32,
+    #[doc = " One over the loss scale."]
+    pub unscale: f32,
+    #[doc = " 1 for Nesterov's form, else 0."]
+    pub nesterov: ::std::os::raw::c_uint,
+    #[doc = " Fills the struct to a multiple of 8 bytes; 0."]
+    pub padding: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SgdParams"][::std::mem::size_of::<SgdParams>() - 32usize];
+    ["Alignment of SgdParams"][::std::mem::align_of::<SgdParams>() - 8usize];
+    ["Offset of field: SgdParams::elements"][::std::mem::offset_of!(SgdParams, elements) - 0usize];
+    ["Offset of field: SgdParams::lr"][::std::mem::offset_of!(SgdParams, lr) - 8usize];
+    ["Offset of field: SgdParams::momentum"][::std::mem::offset_of!(SgdParams, momentum) - 12usize];
+    ["Offset of field: SgdParams::decay"][::std::mem::offset_of!(SgdParams, decay) - 16usize];
+    ["Offset of field: SgdParams::unscale"][::std::mem::offset_of!(SgdParams, unscale) - 20usize];
+    ["Offset of field: SgdParams::nesterov"][::std::mem::offset_of!(SgdParams, nesterov) - 24usize];
+    ["Offset of field: SgdParams::padding"][::std::mem::offset_of!(SgdParams, padding) - 28usize];
 };
 #[doc = " What the `softmax_cross_entropy` kernels need."]
 #[repr(C)]

@@ -42,7 +42,7 @@ pub fn launch(
         width,
         ..
     } = maps;
-    refuse_impossible(maps)?;
+    refuse_impossible("spatial_shuffle", maps)?;
     let vectors = if (channels * width).is_multiple_of(VECTOR) {
         staged_vectors(positions, channels * width / VECTOR, shared_limit as usize)
     } else {
@@ -89,7 +89,8 @@ fn pick(width: usize, kernels: [&'static str; 2]) -> &'static str {
     kernels[(width == 4) as usize]
 }
 
-fn refuse_impossible(maps: Maps) -> Result<()> {
+/// Refuses maps that the kernels of `op` do not do.
+pub(super) fn refuse_impossible(op: &'static str, maps: Maps) -> Result<()> {
     let Maps {
         batch,
         positions,
@@ -97,7 +98,7 @@ fn refuse_impossible(maps: Maps) -> Result<()> {
         width,
         ..
     } = maps;
-    let refuse = |what: String| Err(Error::shape("spatial_shuffle", what));
+    let refuse = |what: String| Err(Error::shape(op, what));
     if width != 2 && width != 4 {
         return refuse(format!(
             "elements of {width} bytes; the kernels move 2 or 4"
@@ -124,7 +125,11 @@ fn refuse_impossible(maps: Maps) -> Result<()> {
 
 /// The width of a column in vectors: as wide as possible (whole sectors, fewer blocks) while two
 /// blocks fit a multiprocessor; failing that, as much as fits one; none where nothing fits.
-fn staged_vectors(positions: usize, vectors: usize, shared_limit: usize) -> Option<usize> {
+pub(super) fn staged_vectors(
+    positions: usize,
+    vectors: usize,
+    shared_limit: usize,
+) -> Option<usize> {
     let bytes = |width: usize| positions * width * VECTOR;
     let useful = [4, 2, 1]
         .into_iter()

@@ -4,11 +4,12 @@ use std::fmt;
 
 use super::{Init, Mode, Pass, Slot, Store, forward};
 use crate::autograd::Var;
+use crate::device::Device;
 use crate::ops::spatial_shuffle::{Mode as ShuffleMode, SpatialShuffle};
 use crate::ops::{self, Operation};
 use crate::rng::{Key, Purpose};
-use crate::tensor::{Shape, Tensor, update_on_host};
-use crate::{Error, Result, cpu, with_real};
+use crate::tensor::{DType, Shape, Tensor, update_on_host};
+use crate::{Error, Result, cpu, kernels, with_real};
 
 /// A layer of a network: what it computes and where its parameters are.
 #[derive(Clone, Debug)]
@@ -124,6 +125,13 @@ impl BatchNorm {
 /// running = (1 − momentum)·running + momentum·batch.
 fn blend(running: &mut Tensor, batch: &Tensor, momentum: f64) -> Result<()> {
     const NAME: &str = "running statistics";
+    let device = running.device();
+    let f32s = running.dtype() == DType::F32 && batch.dtype() == DType::F32;
+    if device != Device::Cpu && f32s && device == batch.device() {
+        let (from, to) = (batch.address(), running.address_mut()?);
+        let plan = kernels::batch_norm::blend(batch.len(), momentum, from, to)?;
+        return device.launch(&plan);
+    }
     update_on_host(NAME, [running], [batch], |[running], [batch]| {
         with_real!(batch.dtype(), NAME, T => {
             cpu::batch_norm::blend::<T>(running.data_mut()?, batch.data()?, momentum)

@@ -1,9 +1,9 @@
 //! Elementwise sum of two tensors of one shape: the residual connection.
 
-use super::fallback::{self, kernel_device, no_kernel};
+use super::fallback::{self, kernel_device};
 use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of};
 use crate::tensor::{Shape, Tensor};
-use crate::{Error, Result, cpu, with_real};
+use crate::{Error, Result, cpu, kernels, with_real};
 
 /// y = a + b.
 #[derive(Clone, Copy, Debug)]
@@ -26,14 +26,19 @@ impl Operation for Add {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        if kernel_device(inputs).is_some() {
-            return fallback::forward(self, inputs, saved, no_kernel(self));
-        }
         let [a, b] = operands(self.name(), inputs)?;
         let mut y = result_of(self, inputs)?;
-        with_real!(a.dtype(), self.name(), T => {
-            cpu::add::forward::<T>(a.data()?, b.data()?, y.data_mut()?)
-        });
+        if let Some(device) = kernel_device(inputs) {
+            let (dtype, to) = (a.dtype(), y.address_mut()?);
+            let plan = kernels::add::forward(dtype, false, y.len(), a.address(), b.address(), to);
+            if let Err(why) = plan.and_then(|launch| device.launch(&launch)) {
+                return fallback::forward(self, inputs, saved, why);
+            }
+        } else {
+            with_real!(a.dtype(), self.name(), T => {
+                cpu::add::forward::<T>(a.data()?, b.data()?, y.data_mut()?)
+            });
+        }
         Ok(y.into())
     }
 

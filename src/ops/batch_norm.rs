@@ -1,9 +1,11 @@
 //! Batch normalisation (Ioffe, Szegedy 2015) over the innermost axis, with an optional fused ReLU.
 
-use super::fallback::{self, kernel_device, no_kernel};
+use super::fallback::{self, kernel_device};
 use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, operands, result_of};
 use crate::cpu::batch_norm::{Affine, apply, backward_in_place, gradient_sums, statistics};
-use crate::tensor::{Real, Shape, Tensor};
+use crate::device::Device;
+use crate::kernels::batch_norm::{Channels, Gradients, Plan, Running, Settings, Values};
+use crate::tensor::{DType, Real, Shape, Tensor};
 use crate::{Error, Result, with_real};
 
 /// y = γ·(x − μ)/√(σ² + ε) + β, then ReLU if asked; channels innermost, all other axes are rows.
@@ -114,6 +116,107 @@ impl BatchNorm {
     }
 }
 
+/// By kernels. What belongs to a channel is f32 there, whatever the dtype of the values.
+impl BatchNorm {
+    fn settings(&self) -> Settings {
+        Settings {
+            training: self.training,
+            epsilon: self.epsilon,
+            relu: self.relu,
+        }
+    }
+
+    fn launch(&self, device: Device, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        let x = inputs[0];
+        if let Some(other) = inputs.iter().find(|other| other.device() != device) {
+            let what = format!("operands on {device} and {}", other.device());
+            return Err(Error::shape(NAME, what));
+        }
+        let (rows, channels) = Self::rows_and_channels(x.shape());
+        let plan = Plan::new(x.dtype(), rows, channels)?;
+        let new = || Tensor::empty([channels], DType::F32, device);
+        let given = |i: usize| inputs[i].cast(DType::F32);
+        let (gamma, beta) = (given(1)?, given(2)?);
+        let (mut mean, mut variance) = match self.training {
+            true => (new()?, new()?),
+            false => (given(3)?, given(4)?),
+        };
+        let (mut inverse_std, mut scale, mut shift) = (new()?, new()?, new()?);
+        let mut y = result_of(self, inputs)?;
+        let values = Values {
+            x: x.address(),
+            residual: Default::default(),
+            y: y.address_mut()?,
+        };
+        let mut at = Channels {
+            gamma: gamma.address(),
+            beta: beta.address(),
+            mean: mean.address(),
+            variance: variance.address(),
+            inverse_std: inverse_std.address_mut()?,
+            scale: scale.address_mut()?,
+            shift: shift.address_mut()?,
+        };
+        if self.training {
+            (at.mean, at.variance) = (mean.address_mut()?, variance.address_mut()?);
+            let mut scratch = Tensor::empty([plan.scratch()], DType::F32, device)?;
+            let to = scratch.address_mut()?;
+            let launches = plan.train(self.settings(), values, at, Running::default(), to)?;
+            device.launch_all(&launches)?;
+        } else {
+            device.launch_all(&plan.evaluate(self.settings(), values, at)?)?;
+        }
+        saved.keep([x, &mean, &inverse_std, &scale, &shift]);
+        saved.dtypes = inputs.iter().map(|t| t.dtype()).collect();
+        let aux = match self.training {
+            true => vec![mean, variance],
+            false => Vec::new(),
+        };
+        Ok(Output { value: y, aux })
+    }
+
+    /// dγ and dβ; `dx` comes as the cotangent.
+    fn launch_backward(
+        &self,
+        device: Device,
+        saved: &Saved,
+        dx: &mut Tensor,
+    ) -> Result<[Tensor; 2]> {
+        let [x, mean, inverse_std, scale, shift] = &saved.tensors[..] else {
+            unreachable!("batch_norm keeps five tensors");
+        };
+        if x.dtype() != dx.dtype() {
+            let what = format!("values of {} and a cotangent of {}", x.dtype(), dx.dtype());
+            return Err(Error::shape(NAME, what));
+        }
+        let (rows, channels) = Self::rows_and_channels(x.shape());
+        let plan = Plan::new(x.dtype(), rows, channels)?;
+        let new = |elements: usize| Tensor::empty([elements], DType::F32, device);
+        let (mut dgamma, mut dbeta) = (new(channels)?, new(channels)?);
+        let mut scratch = new(plan.scratch())?;
+        let in_place = dx.address_mut()?;
+        let gradients = Gradients {
+            x: x.address(),
+            dy: in_place,
+            dx: in_place,
+            dgamma: dgamma.address_mut()?,
+            dbeta: dbeta.address_mut()?,
+            ..Gradients::default()
+        };
+        let at = Channels {
+            mean: mean.address(),
+            inverse_std: inverse_std.address(),
+            scale: scale.address(),
+            shift: shift.address(),
+            ..Channels::default()
+        };
+        let launches = plan.backward(self.settings(), gradients, at, scratch.address_mut()?)?;
+        device.launch_all(&launches)?;
+        let dtype = |i: usize| saved.dtypes.get(i).copied().unwrap_or(DType::F32);
+        Ok([dgamma.cast(dtype(1))?, dbeta.cast(dtype(2))?])
+    }
+}
+
 impl Operation for BatchNorm {
     fn name(&self) -> &'static str {
         NAME
@@ -147,10 +250,13 @@ impl Operation for BatchNorm {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        if kernel_device(inputs).is_some() {
-            return fallback::forward(self, inputs, saved, no_kernel(self));
-        }
         self.output_shape(&super::shapes(inputs))?;
+        if let Some(device) = kernel_device(inputs) {
+            return match self.launch(device, inputs, saved) {
+                Ok(output) => Ok(output),
+                Err(why) => fallback::forward(self, inputs, saved, why),
+            };
+        }
         let [x, ..] = match self.training {
             true => operands::<3>(NAME, inputs)?,
             false => {
@@ -162,8 +268,19 @@ impl Operation for BatchNorm {
     }
 
     fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        if kernel_device(&[&cotangent]).is_some() {
-            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
+        if let Some(device) = kernel_device(&[&cotangent]) {
+            let mut dx = cotangent.into_unique()?;
+            return match self.launch_backward(device, &saved, &mut dx) {
+                Ok([dgamma, dbeta]) => {
+                    let none = (!self.training).then_some([None, None]);
+                    let gradients = [Some(dx), Some(dgamma), Some(dbeta)];
+                    Ok(gradients
+                        .into_iter()
+                        .chain(none.into_iter().flatten())
+                        .collect())
+                }
+                Err(why) => fallback::vjp(self, saved, dx, wanted, why),
+            };
         }
         with_real!(cotangent.dtype(), NAME, T => self.pull_back::<T>(saved, cotangent))
     }

@@ -1,9 +1,11 @@
 //! Concatenation along the innermost axis: the channels of NHWC maps.
 
-use super::fallback::{self, kernel_device, no_kernel};
+use super::fallback::{self, kernel_device};
 use super::{
     Case, Cost, Declaration, Input, Operation, Output, Saved, result_of, same_kind, shapes,
 };
+use crate::device::Device;
+use crate::kernels::concat::{Columns, copy};
 use crate::tensor::{Element, Shape, Tensor};
 use crate::{Error, Result, cpu, with_real};
 
@@ -23,6 +25,38 @@ impl Concat {
             .collect();
         cpu::concat::join(&parts?, y.data_mut()?);
         Ok(())
+    }
+
+    fn join_by_kernels(device: Device, inputs: &[&Tensor], y: &mut Tensor) -> Result<()> {
+        let (mut start, mut launches) = (0, Vec::new());
+        let mut to = Columns::all(y.address_mut()?, y.shape().channels());
+        for x in inputs.iter().filter(|x| !x.is_empty()) {
+            let from = Columns::all(x.address(), x.shape().channels());
+            (to.start, to.length) = (start, from.length);
+            let rows = x.len() / from.length;
+            launches.push(copy(y.dtype(), rows, from, to)?);
+            start += from.length;
+        }
+        device.launch_all(&launches)
+    }
+
+    fn split_by_kernels(
+        device: Device,
+        dy: &Tensor,
+        parts: &mut [Option<Tensor>],
+        shapes: &[Shape],
+    ) -> Result<()> {
+        let (mut start, mut launches) = (0, Vec::new());
+        let mut from = Columns::all(dy.address(), dy.shape().channels());
+        for (part, shape) in parts.iter_mut().zip(shapes) {
+            (from.start, from.length) = (start, shape.channels());
+            start += from.length;
+            if let Some(dx) = part.as_mut().filter(|dx| !dx.is_empty()) {
+                let to = Columns::all(dx.address_mut()?, from.length);
+                launches.push(copy(dy.dtype(), shape.len() / from.length, from, to)?);
+            }
+        }
+        device.launch_all(&launches)
     }
 }
 
@@ -46,36 +80,43 @@ impl Operation for Concat {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        if kernel_device(inputs).is_some() {
-            return fallback::forward(self, inputs, saved, no_kernel(self));
-        }
         let mut y = result_of(self, inputs)?;
         for other in inputs {
             same_kind(self.name(), inputs[0], other)?;
         }
-        with_real!(y.dtype(), self.name(), T => Concat::join::<T>(inputs, &mut y)?);
+        if let Some(device) = kernel_device(inputs) {
+            if let Err(why) = Self::join_by_kernels(device, inputs, &mut y) {
+                return fallback::forward(self, inputs, saved, why);
+            }
+        } else {
+            with_real!(y.dtype(), self.name(), T => Concat::join::<T>(inputs, &mut y)?);
+        }
         saved.keep_shapes(&shapes(inputs));
         Ok(y.into())
     }
 
     fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        if kernel_device(&[&cotangent]).is_some() {
-            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
-        }
-        let (width, mut start) = (cotangent.shape().channels(), 0);
         let mut parts = Vec::new();
         for (shape, &wanted) in saved.shapes().iter().zip(wanted) {
+            let part = || Tensor::empty(shape, cotangent.dtype(), cotangent.device());
+            parts.push(wanted.then(part).transpose()?);
+        }
+        if let Some(device) = kernel_device(&[&cotangent]) {
+            let done = Self::split_by_kernels(device, &cotangent, &mut parts, saved.shapes());
+            return match done {
+                Ok(()) => Ok(parts),
+                Err(why) => fallback::vjp(self, saved, cotangent, wanted, why),
+            };
+        }
+        let (width, mut start) = (cotangent.shape().channels(), 0);
+        for (shape, part) in saved.shapes().iter().zip(&mut parts) {
             let length = shape.channels();
-            let mut part = None;
-            if wanted {
-                let mut dx = Tensor::empty(shape, cotangent.dtype(), cotangent.device())?;
+            if let Some(dx) = part {
                 with_real!(dx.dtype(), self.name(), T => {
                     let dy = cotangent.data::<T>()?;
                     cpu::concat::columns(dy, width, start, length, dx.data_mut()?)
                 });
-                part = Some(dx);
             }
-            parts.push(part);
             start += length;
         }
         Ok(parts)

@@ -1,8 +1,10 @@
 //! Dropout (Srivastava et al. 2014), by element or by channel.
 
-use super::fallback::{self, kernel_device, no_kernel};
+use super::fallback::{self, kernel_device};
 use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of};
-use crate::cpu::dropout::{self as kernel, Mask};
+use crate::cpu::dropout::{self as cpu, Mask};
+use crate::device::Device;
+use crate::kernels;
 use crate::rng::{Key, Purpose};
 use crate::tensor::{Shape, Tensor};
 use crate::{Error, Result, with_real};
@@ -27,18 +29,35 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    fn run(&self, x: &Tensor, y: &mut Tensor) -> Result<()> {
-        let mask = Mask {
+    fn mask(&self) -> Mask {
+        Mask {
             key: self.key,
             p: self.p,
+        }
+    }
+
+    fn launch(&self, device: Device, x: &Tensor, y: &mut Tensor) -> Result<()> {
+        let (mask, dtype) = (self.mask(), x.dtype());
+        let (from, to) = (x.address(), y.address_mut()?);
+        let launch = if self.by_channel {
+            let [batch, height, width, channels] = x.shape().nhwc(self.name())?;
+            let maps = [batch, height * width, channels];
+            kernels::dropout::channels(dtype, mask, maps, from, to)?
+        } else {
+            kernels::dropout::elements(dtype, mask, x.len(), from, to)?
         };
+        device.launch(&launch)
+    }
+
+    fn run(&self, x: &Tensor, y: &mut Tensor) -> Result<()> {
+        let mask = self.mask();
         with_real!(x.dtype(), self.name(), T => {
             let (from, to) = (x.data::<T>()?, y.data_mut::<T>()?);
             if self.by_channel {
                 let [_, height, width, channels] = x.shape().nhwc(self.name())?;
-                kernel::channels(mask, height * width, channels, from, to)
+                cpu::channels(mask, height * width, channels, from, to)
             } else {
-                kernel::elements(mask, from, to)
+                cpu::elements(mask, from, to)
             }
         });
         Ok(())
@@ -62,21 +81,29 @@ impl Operation for Dropout {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        if kernel_device(inputs).is_some() {
-            return fallback::forward(self, inputs, saved, no_kernel(self));
-        }
         let [x] = operands(self.name(), inputs)?;
         let mut y = result_of(self, inputs)?;
-        self.run(x, &mut y)?;
+        match kernel_device(inputs) {
+            None => self.run(x, &mut y)?,
+            Some(device) => {
+                if let Err(why) = self.launch(device, x, &mut y) {
+                    return fallback::forward(self, inputs, saved, why);
+                }
+            }
+        }
         Ok(y.into())
     }
 
     fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        if kernel_device(&[&cotangent]).is_some() {
-            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
-        }
         let mut dx = cotangent.empty_like()?;
-        self.run(&cotangent, &mut dx)?;
+        match kernel_device(&[&cotangent]) {
+            None => self.run(&cotangent, &mut dx)?,
+            Some(device) => {
+                if let Err(why) = self.launch(device, &cotangent, &mut dx) {
+                    return fallback::vjp(self, saved, cotangent, wanted, why);
+                }
+            }
+        }
         Ok(vec![Some(dx)])
     }
 

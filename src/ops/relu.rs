@@ -1,9 +1,9 @@
 //! Rectifier: y = max(x, 0).
 
-use super::fallback::{self, kernel_device, no_kernel};
+use super::fallback::{self, kernel_device};
 use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of};
 use crate::tensor::{Shape, Tensor};
-use crate::{Result, cpu, with_real};
+use crate::{Result, cpu, kernels, with_real};
 
 /// y = max(x, 0), any shape. The derivative at 0 is taken as 0.
 #[derive(Clone, Copy, Debug)]
@@ -20,22 +20,34 @@ impl Operation for Relu {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        if kernel_device(inputs).is_some() {
-            return fallback::forward(self, inputs, saved, no_kernel(self));
-        }
         let [x] = operands(self.name(), inputs)?;
         let mut y = result_of(self, inputs)?;
-        with_real!(x.dtype(), self.name(), T => cpu::relu::forward::<T>(x.data()?, y.data_mut()?));
+        if let Some(device) = kernel_device(inputs) {
+            let to = y.address_mut()?;
+            let plan = kernels::relu::forward(x.dtype(), x.len(), x.address(), to);
+            if let Err(why) = plan.and_then(|launch| device.launch(&launch)) {
+                return fallback::forward(self, inputs, saved, why);
+            }
+        } else {
+            with_real!(x.dtype(), self.name(), T => {
+                cpu::relu::forward::<T>(x.data()?, y.data_mut()?)
+            });
+        }
         saved.keep([&y]);
         Ok(y.into())
     }
 
     fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        if kernel_device(&[&cotangent]).is_some() {
-            return fallback::vjp(self, saved, cotangent, wanted, no_kernel(self));
+        let mut dx = cotangent.into_unique()?;
+        if let Some(device) = kernel_device(&[&dx]) {
+            let (y, dx_at) = (saved.tensors[0].address(), dx.address_mut()?);
+            let plan = kernels::relu::backward(dx.dtype(), dx.len(), y, dx_at, dx_at);
+            return match plan.and_then(|launch| device.launch(&launch)) {
+                Ok(()) => Ok(vec![Some(dx)]),
+                Err(why) => fallback::vjp(self, saved, dx, wanted, why),
+            };
         }
         let [y] = saved.take();
-        let mut dx = cotangent.into_unique()?;
         with_real!(y.dtype(), self.name(), T => {
             cpu::relu::backward_in_place::<T>(y.data()?, dx.data_mut()?)
         });

@@ -5,7 +5,7 @@ use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
 use super::{DType, Element, Tensor};
 use crate::device::Device;
-use crate::{Error, Result};
+use crate::{Error, Result, kernels};
 
 impl Tensor {
     /// All elements as `f64`, whatever the dtype.
@@ -26,6 +26,15 @@ impl Tensor {
         if dtype == self.dtype {
             return Ok(self.clone());
         }
+        if self.device != Device::Cpu {
+            let mut cast = Tensor::empty(&self.shape, dtype, self.device)?;
+            let (from, to) = (self.address(), cast.address_mut()?);
+            let plan = kernels::cast::forward(self.dtype, dtype, self.len(), from, to);
+            if let Ok(launch) = plan {
+                self.device.launch(&launch)?;
+                return Ok(cast);
+            }
+        }
         let values = self.to_f64_vec()?;
         let (shape, device) = (&self.shape, self.device);
         fn collect<T: Element>(
@@ -40,8 +49,8 @@ impl Tensor {
         match dtype {
             DType::F64 => collect(&values, shape, device, |v| v),
             DType::F32 => collect(&values, shape, device, |v| v as f32),
-            DType::F16 => collect(&values, shape, device, f16::from_f64),
-            DType::BF16 => collect(&values, shape, device, bf16::from_f64),
+            DType::F16 => collect(&values, shape, device, |v| f16::from_f32(to_odd(v))),
+            DType::BF16 => collect(&values, shape, device, |v| bf16::from_f32(to_odd(v))),
             DType::I32 => collect(&values, shape, device, |v| v as i32),
             DType::U8 => collect(&values, shape, device, |v| v as u8),
         }
@@ -92,5 +101,44 @@ impl Tensor {
     pub fn from_ndarray<T: Element>(array: &ArrayD<T>) -> Result<Tensor> {
         let values: Vec<T> = array.iter().copied().collect();
         Tensor::from_slice(array.shape(), &values, Device::Cpu)
+    }
+}
+
+/// The nearest f32 if it is equal, else the one with an odd last bit of the two around `x`: rounding
+/// that to half precision is rounding `x` itself. (`half` drops the low word of an f64, and with it ties
+/// that are none.)
+fn to_odd(x: f64) -> f32 {
+    let near = x as f32;
+    if near as f64 == x || !near.is_finite() {
+        return near;
+    }
+    let beyond = near.abs() as f64 > x.abs();
+    f32::from_bits((near.to_bits() - beyond as u32) | 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Just above the middle of two neighbours, by less than the high word of an f64 can tell.
+    #[test]
+    fn half_precision_rounds_to_nearest() {
+        let x = [
+            1.0 + 2f64.powi(-9) + 2f64.powi(-22),
+            1.0 + 2f64.powi(-9),
+            3.0e-46,
+            -1e300,
+        ];
+        let x = Tensor::from_slice([4], &x, Device::Cpu).unwrap();
+        let bits = |dtype| x.cast(dtype).unwrap().to_f64_vec().unwrap();
+        let above = 1.0 + 2f64.powi(-7);
+        assert_eq!(bits(DType::BF16), [1.0, 1.0, 0.0, f64::NEG_INFINITY]);
+        let x = Tensor::from_slice(
+            [2],
+            &[1.0 + 2f64.powi(-8) + 2f64.powi(-22), 1.0 + 2f64.powi(-8)],
+            Device::Cpu,
+        );
+        let found = x.unwrap().cast(DType::BF16).unwrap().to_f64_vec().unwrap();
+        assert_eq!(found, [above, 1.0]);
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::autograd::{Gradients, Var};
 use crate::cpu;
+use crate::device::Device;
+use crate::kernels::{self, sgd::Arrays};
 use crate::nn::{Slot, Store};
-use crate::tensor::{Tensor, update_on_host};
+use crate::tensor::{DType, Tensor, update_on_host};
 use crate::{Error, Result, with_real};
 
 pub use crate::cpu::sgd::Step;
@@ -60,6 +62,9 @@ impl Sgd {
             let known = self.velocities.iter_mut().find(|(s, _)| *s == slot);
             let Some((_, velocity)) = known else { continue };
             let weight = store.value_mut(slot)?;
+            if step_by_kernel(step, weight, velocity, &gradient)? {
+                continue;
+            }
             update_on_host("sgd", [weight, velocity], [&gradient], |[w, v], [g]| {
                 with_real!(g.dtype(), "sgd", T => {
                     cpu::sgd::update::<T>(step, w.data_mut()?, v.data_mut()?, g.data()?)
@@ -69,4 +74,28 @@ impl Sgd {
         }
         Ok(())
     }
+}
+
+/// The same by a kernel; false on the CPU, and where there is none.
+fn step_by_kernel(
+    step: Step,
+    weight: &mut Tensor,
+    velocity: &mut Tensor,
+    gradient: &Tensor,
+) -> Result<bool> {
+    let device = weight.device();
+    let of_one_kind = [velocity.dtype(), gradient.dtype()] == [weight.dtype(); 2]
+        && [velocity.device(), gradient.device()] == [device; 2];
+    if device == Device::Cpu || !of_one_kind || weight.dtype() != DType::F32 {
+        return Ok(false);
+    }
+    let arrays = Arrays {
+        weights: weight.address_mut()?,
+        velocities: velocity.address_mut()?,
+        gradient: gradient.address(),
+        ..Arrays::default()
+    };
+    let plan = kernels::sgd::update(gradient.dtype(), gradient.len(), step, 1.0, arrays);
+    plan.and_then(|launch| device.launch(&launch))
+        .map(|()| true)
 }

@@ -5,10 +5,13 @@
 
 mod add;
 mod batch_norm;
+mod batch_norm_shuffle;
 mod bounds;
 mod cast;
+mod concat;
 mod conv2d;
 mod conv2d_hopper;
+mod dropout;
 mod global_avg_pool;
 mod hopper_probe;
 mod linear;
@@ -20,6 +23,7 @@ mod permutation;
 mod relu;
 mod resample;
 mod sb_projection;
+mod sgd;
 mod softmax_cross_entropy;
 mod spatial_shuffle;
 mod transform;

@@ -10,7 +10,13 @@ use whatwhere::tensor::Element;
 use super::{emulator_is_there, run};
 
 /// A table for each of `tables` images: permutations of all positions, a fresh one per channel.
-fn tables(key: Key, tables: usize, positions: usize, channels: usize, inverse: bool) -> Vec<f16> {
+pub fn tables(
+    key: Key,
+    tables: usize,
+    positions: usize,
+    channels: usize,
+    inverse: bool,
+) -> Vec<f16> {
     let mut all = vec![f16::ZERO; tables * positions * channels];
     for (lane, column) in (0..tables * channels).enumerate() {
         let (image, channel) = (column / channels, column % channels);

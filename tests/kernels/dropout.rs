@@ -1,0 +1,97 @@
+//! `kernels/dropout.cu` against the CPU's dropout, bit for bit.
+
+use half::{bf16, f16};
+use whatwhere::cpu::dropout::Mask;
+use whatwhere::kernels::emulator::{Memory, Schedule};
+use whatwhere::kernels::{Address, dropout};
+use whatwhere::rng::{Key, Purpose};
+use whatwhere::tensor::DType;
+
+use super::numbers::{LENGTHS, Number, assert_equal, drawn};
+use super::{emulator_is_there, run};
+
+fn mask(p: f64) -> Mask {
+    Mask {
+        key: Key::new(21, Purpose::Check, 5, 6),
+        p,
+    }
+}
+
+/// y = x · m in f32, by the CPU, stored as `T`.
+fn wanted<T: Number>(x: &[T], draw: impl Fn(&[f32], &mut [f32])) -> Vec<T> {
+    let wide: Vec<f32> = x.iter().map(|x| x.f32()).collect();
+    let mut y = vec![0.0; x.len()];
+    draw(&wide, &mut y);
+    y.into_iter().map(T::store).collect()
+}
+
+fn check<T: Number>() {
+    for (elements, p) in LENGTHS.into_iter().zip([0.5, 0.0, 0.25, 0.9, 0.5, 0.1]) {
+        let x = drawn::<T>(elements, 1);
+        let want = wanted(&x, |x, y| whatwhere::cpu::dropout::elements(mask(p), x, y));
+        let from = Memory::from_slice(&x).unwrap();
+        for schedule in Schedule::all() {
+            let y = Memory::<T>::uninitialised(elements).unwrap();
+            let launch =
+                dropout::elements(T::DTYPE, mask(p), elements, from.address(), y.address());
+            run(&launch.unwrap(), schedule);
+            assert_equal(&y.to_vec(), &want, format!("{elements} {schedule:?}"));
+        }
+    }
+    // Vectors, several columns, and channels that are no vectors; 1x1 maps, H≠W, batch 1.
+    for maps in [
+        [3, 15, 16],
+        [1, 1, 8],
+        [2, 35, 264],
+        [3, 7, 5],
+        [1, 6, 1],
+        [5, 1, 67],
+    ] {
+        let [_, pixels, channels] = maps;
+        let x = drawn::<T>(maps.iter().product(), 2);
+        let want = wanted(&x, |x, y| {
+            whatwhere::cpu::dropout::channels(mask(0.3), pixels, channels, x, y)
+        });
+        let from = Memory::from_slice(&x).unwrap();
+        for schedule in Schedule::all() {
+            let y = Memory::<T>::uninitialised(x.len()).unwrap();
+            let launch = dropout::channels(T::DTYPE, mask(0.3), maps, from.address(), y.address());
+            run(&launch.unwrap(), schedule);
+            assert_equal(&y.to_vec(), &want, format!("{maps:?} {schedule:?}"));
+        }
+    }
+}
+
+#[test]
+fn f32s() {
+    if emulator_is_there() {
+        check::<f32>();
+    }
+}
+
+#[test]
+fn f16s() {
+    if emulator_is_there() {
+        check::<f16>();
+    }
+}
+
+#[test]
+fn bf16s() {
+    if emulator_is_there() {
+        check::<bf16>();
+    }
+}
+
+#[test]
+fn refusals() {
+    let at = Address(16);
+    let m = mask(0.5);
+    assert!(dropout::elements(DType::F32, m, 0, at, at).is_err());
+    assert!(dropout::elements(DType::F64, m, 4, at, at).is_err());
+    assert!(dropout::elements(DType::F32, m, 4, Address(4), at).is_err());
+    assert!(dropout::channels(DType::F32, m, [1, 4, 4], at, at).is_ok());
+    for maps in [[0, 4, 4], [65536, 4, 4], [1, 0, 4], [1, 4, 0]] {
+        assert!(dropout::channels(DType::F32, m, maps, at, at).is_err());
+    }
+}
