@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 /// One run of a compiler: a source, an output, and what to pass beside them.
 pub struct Task {
@@ -40,6 +41,14 @@ impl Task {
         Some(format!("{:016x}", hash.finish()))
     }
 
+    /// Whether an input was written after `moment`, or is gone.
+    fn changed_since(&self, moment: SystemTime) -> bool {
+        let list = fs::read_to_string(self.beside(".d")).unwrap_or_default();
+        let written = |path: &PathBuf| fs::metadata(path).and_then(|m| m.modified());
+        let changed = |path| !written(path).is_ok_and(|at| at < moment);
+        inputs(&list).iter().any(changed)
+    }
+
     fn is_fresh(&self) -> bool {
         let written = fs::read_to_string(self.beside(".stamp")).ok();
         self.output.exists() && written.is_some() && written == self.stamp()
@@ -49,6 +58,7 @@ impl Task {
         if self.is_fresh() {
             return Ok(());
         }
+        let began = SystemTime::now();
         let done = Command::new(&self.compiler)
             .args(&self.arguments)
             .args(["-MMD", "-MF"])
@@ -69,7 +79,11 @@ impl Task {
         for line in text.lines().filter(|line| line.contains("warning")) {
             println!("cargo::warning={line}");
         }
-        let stamp = self.stamp().unwrap_or_default();
+        // Nobody knows which version of a file the compiler read if it changed meanwhile: no stamp.
+        let stamp = match self.changed_since(began) {
+            false => self.stamp().unwrap_or_default(),
+            true => String::new(),
+        };
         let path = self.beside(".stamp");
         fs::write(&path, stamp).map_err(|e| format!("{}: {e}", path.display()))
     }

@@ -46,7 +46,7 @@ pub fn copy(dtype: DType, rows: usize, from: Columns, to: Columns) -> Result<Lau
         let end = c.start.checked_add(c.length);
         end.is_some_and(|end| end <= c.width) && c.width <= i32::MAX as usize
     };
-    let elements = rows.checked_mul(from.length).unwrap_or(usize::MAX);
+    let elements = rows.saturating_mul(from.length);
     if from.length != to.length || !inside(from) || !inside(to) || elements == 0 {
         let what = format!("{rows} rows of {from:?} into {to:?}");
         return Err(Error::shape("concat", what));
