@@ -64,7 +64,7 @@ pub fn gemm<T: Real>(alpha: T, a: Matrix<T>, b: Matrix<T>, beta: T, out: &mut [T
     run(alpha, a, b, beta, out, threads);
 }
 
-/// [`gemm`] on the calling thread alone, for work that is already split.
+/// [`gemm()`] on the calling thread alone, for work that is already split.
 pub fn gemm_serial<T: Real>(alpha: T, a: Matrix<T>, b: Matrix<T>, beta: T, out: &mut [T]) {
     run(alpha, a, b, beta, out, Parallelism::None);
 }

@@ -1,4 +1,4 @@
-//! Launches of `kernels/batch_norm_shuffle.cu`: y = max(x[π]·scale + shift, 0) in one pass, and back.
+//! Launches of `kernels/batch_norm_shuffle.cu`: y = max(x\[π\]·scale + shift, 0) in one pass, and back.
 
 use super::batch_norm::{Channels, Gradients, Plan, Settings};
 use super::elementwise::{VECTOR, pick, refuse_unaligned};

@@ -41,7 +41,7 @@ pub struct Fprop {
     pub x: Address,
     /// Filters [k, r, s, c].
     pub w: Address,
-    /// Added to each pixel: [k], or null.
+    /// Added to each pixel: \[k\], or null.
     pub bias: Address,
     /// Added to the result: like y, or null.
     pub residual: Address,

@@ -29,7 +29,7 @@ pub fn blocks_of(dtype: DType, elements: usize) -> usize {
     elements.div_ceil(THREADS * STEPS * (16 / dtype.size()))
 }
 
-/// The loss to `result`, f32 [2]: Σ m w ℓ / Σ m, and Σ m; and to `loss`, a scalar of the operands' dtype.
+/// The loss to `result`, f32 \[2\]: Σ m w ℓ / Σ m, and Σ m; and to `loss`, a scalar of the operands' dtype.
 /// `scratch`: `2 * blocks_of(..)` f32s.
 ///
 /// # Errors

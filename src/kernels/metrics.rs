@@ -25,7 +25,7 @@ pub struct Rows {
     pub ignore: Option<i32>,
 }
 
-/// Adds to `counts`, i32 [3]: the rows, and those whose label is among the first `k[0]` and `k[1]`
+/// Adds to `counts`, i32 \[3\]: the rows, and those whose label is among the first `k[0]` and `k[1]`
 /// classes. `labels` are i32.
 ///
 /// # Errors

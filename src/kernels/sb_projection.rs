@@ -46,7 +46,7 @@ pub struct Forward {
     pub x: Address,
     /// W, [concepts, channels].
     pub weight: Address,
-    /// b, [concepts].
+    /// b, \[concepts\].
     pub bias: Address,
     /// What the loss compares with; no loss without.
     pub labels: Option<Labels>,
@@ -54,7 +54,7 @@ pub struct Forward {
     pub logits: Address,
     /// Written: σ(z), [rows, concepts].
     pub concepts: Address,
-    /// Written where there are labels: f32 [2]: the loss and Σ m.
+    /// Written where there are labels: f32 \[2\]: the loss and Σ m.
     pub result: Address,
     /// Written where there are labels: the loss, a scalar of the dtype of x.
     pub loss: Address,
@@ -73,7 +73,7 @@ pub struct Backward {
     pub labels: Option<Labels>,
     /// z, [rows, concepts].
     pub logits: Address,
-    /// f32 [2], where there are labels.
+    /// f32 \[2\], where there are labels.
     pub result: Address,
     /// The loss's cotangent where there are labels: a scalar of the dtype of x.
     pub loss_cotangent: Address,

@@ -51,13 +51,13 @@ impl Rows {
 pub struct Buffers {
     /// Logits, [rows, classes].
     pub logits: Address,
-    /// Labels, i32, [rows].
+    /// Labels, i32, \[rows\].
     pub labels: Address,
-    /// Class weights, f32, [classes], or null.
+    /// Class weights, f32, \[classes\], or null.
     pub weights: Address,
     /// Written: f32, [rows, 2], for the backward pass.
     pub statistics: Address,
-    /// Written: f32, [3]: the loss, Σ of the rows' weights, and the number of labels out of range.
+    /// Written: f32, \[3\]: the loss, Σ of the rows' weights, and the number of labels out of range.
     pub result: Address,
     /// Written: the loss once more, a scalar of the logits' dtype.
     pub loss: Address,

@@ -34,15 +34,15 @@ pub struct Batch {
 pub struct Buffers {
     /// The data set, u8, [samples, H, W, 3].
     pub images: Address,
-    /// Its labels, i32, [samples], or null.
+    /// Its labels, i32, \[samples\], or null.
     pub labels: Address,
-    /// The samples of the batch, i32, [batch].
+    /// The samples of the batch, i32, \[batch\].
     pub indices: Address,
     /// What the bytes of each channel become, f32, [3, 256].
     pub table: Address,
     /// Written: the batch, [batch, H, W, 3].
     pub to: Address,
-    /// Written: its labels, i32, [batch]; null where there are none.
+    /// Written: its labels, i32, \[batch\]; null where there are none.
     pub to_labels: Address,
 }
 

@@ -142,7 +142,7 @@ pub struct Fprop {
     pub x: Address,
     /// Filters [k, r, s, c].
     pub w: Address,
-    /// Added to each pixel: [k], or null.
+    /// Added to each pixel: \[k\], or null.
     pub bias: Address,
     /// Added to the result: like y, or null.
     pub residual: Address,
@@ -347,7 +347,7 @@ impl Plan {
         self.gradient(x, dy, dw, scratch)
     }
 
-    /// The launch that makes mean and (biased) variance of each channel, [k] floats each, from the
+    /// The launch that makes mean and (biased) variance of each channel, \[k\] floats each, from the
     /// `statistics` of fprop.
     pub fn statistics(&self, statistics: Address, mean: Address, variance: Address) -> Launch {
         let params = Conv2dSumParams {
