@@ -50,6 +50,7 @@ fn settings_that_cannot_be_used_are_named_and_leave_nothing() {
         (&["--mode=jigsaw"], "jigsaw"),
         (&["--mode=local(0)"], "local(0)"),
         (&["--cut=43"], "vgg-small has the layers 11 12 21 22 31 32"),
+        (&["--remove=none", "--cut=43"], "vgg-small has the layers"),
         (&["--cut=21", "--mode=local(3)"], "3×3"),
         (&["--cut=21", "--layers=only", "--remove=gap-fc"], "gap-fc"),
         (&["--layers=some"], "some"),

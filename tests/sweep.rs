@@ -129,6 +129,8 @@ fn what_cannot_be_is_said_first() {
         (&["--modes=jigsaw"], "jigsaw"),
         (&["--removals=blur"], "blur"),
         (&["--datasets=mnist"], "mnist"),
+        (&["--datasets=layout,cifar100"], "--root"),
+        (&["--datasets=cifar100", "--root=nowhere"], "nowhere"),
         (&["--seeds=one"], "one"),
         (&["--config=absent.toml"], "absent.toml"),
     ] {

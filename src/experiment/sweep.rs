@@ -150,6 +150,10 @@ impl Grid {
         stop: &AtomicBool,
     ) -> Result<Option<SweepResult>> {
         let all = self.combinations()?;
+        // Data that cannot be used is said before anything is made.
+        for same in all.chunk_by(|a, b| a.settings.data == b.settings.data) {
+            Run::new(same[0].settings.clone())?.loaders()?;
+        }
         let _lock = Lock::take(folder)?;
         let mut finished = Vec::new();
         for (index, combination) in all.iter().enumerate() {

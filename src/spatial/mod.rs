@@ -224,7 +224,7 @@ impl Plan {
 
     fn treated(&self, architecture: &Architecture) -> Result<Vec<bool>> {
         let units = &architecture.units;
-        if self.remove == Removal::None || is_baseline(self.cut) {
+        if is_baseline(self.cut) {
             return Ok(vec![false; units.len()]);
         }
         let place = |name: &str, index: u32| {
@@ -240,6 +240,9 @@ impl Plan {
             })
         };
         let first = place("cut", self.cut)?;
+        if self.remove == Removal::None {
+            return Ok(vec![false; units.len()]);
+        }
         if self.last.is_some() && self.layers != Layers::Band {
             return Err(Error::setting(
                 "last",
