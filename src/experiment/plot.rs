@@ -237,14 +237,25 @@ pub fn accuracy_over_bits(curves: &[Curve]) -> Result<String> {
     chart(&axes, &lines)
 }
 
-/// Training loss over epochs of several runs, each with a name.
+/// Training loss over epochs of several runs in an order of their own, each with a name: colours go
+/// from the first one's to the last one's.
 pub fn training_losses(runs: &[(String, &[EpochRecord])]) -> Result<String> {
+    let last = runs.len().saturating_sub(1).max(1);
     let line = |(index, (label, history)): (usize, &(String, &[EpochRecord]))| {
         let points = history.iter().map(|r| (r.epoch as f64, r.train_loss, 0.0));
-        Line::solid(label.clone(), index, points.collect())
+        Line {
+            colour: between(COLOURS[0], COLOURS[1], index as f64 / last as f64),
+            ..Line::solid(label.clone(), index, points.collect())
+        }
     };
     let lines: Vec<Line> = runs.iter().enumerate().map(line).collect();
     over_epochs("training loss", &lines, None)
+}
+
+/// The colour at `share` of the way from `a` to `b`.
+fn between(a: RGBColor, b: RGBColor, share: f64) -> RGBColor {
+    let mix = |a: u8, b: u8| (a as f64 + share * (b as f64 - a as f64)).round() as u8;
+    RGBColor(mix(a.0, b.0), mix(a.1, b.1), mix(a.2, b.2))
 }
 
 /// Training and test loss over the epochs of one run.

@@ -20,7 +20,7 @@ const NULL: Address = Address(0);
 const DIRECTIONS: [Direction; 3] = [Direction::Fprop, Direction::Dgrad, Direction::Wgrad];
 
 /// [n, h, w, c], [k, r, s], and the same number for both axes.
-fn shape(
+pub fn shape(
     x: [usize; 4],
     f: [usize; 3],
     stride: usize,

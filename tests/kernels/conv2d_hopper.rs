@@ -12,34 +12,11 @@ use whatwhere::kernels::{Address, Launch};
 use whatwhere::rng::{Key, Purpose, Stream};
 use whatwhere::tensor::DType;
 
+use super::conv2d::shape;
 use super::numbers::Number;
 use super::{emulator_is_there, run};
 
 const PASSES: [Pass; 3] = [Pass::Fprop, Pass::Dgrad, Pass::Wgrad];
-
-/// [n, h, w, c], [k, r, s], and the same number for both axes.
-fn shape(
-    x: [usize; 4],
-    f: [usize; 3],
-    stride: usize,
-    padding: usize,
-    dilation: usize,
-) -> ConvShape {
-    let [n, h, w, c] = x;
-    let [k, r, s] = f;
-    ConvShape {
-        n,
-        h,
-        w,
-        c,
-        k,
-        r,
-        s,
-        stride: [stride; 2],
-        padding: [padding; 2],
-        dilation: [dilation; 2],
-    }
-}
 
 /// H≠W, 1x1 and 2x2 maps, batch 1, channels that do not fill a tile, strides with and without a factor in
 /// common with the dilation, filters that miss pixels, several tiles in both directions.
