@@ -12,6 +12,7 @@
 // Cost. elements FLOPs. Bytes: 3 · elements · width.
 
 #include "include/elementwise.cuh"
+#include "include/params/elementwise.h"
 
 #define ADD(suffix, T)                                                                         \
     extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)                          \

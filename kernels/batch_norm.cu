@@ -37,6 +37,7 @@
 
 #include "include/columns.cuh"
 #include "include/tree.cuh"
+#include "include/params/batch_norm.h"
 
 namespace {
 

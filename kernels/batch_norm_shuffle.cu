@@ -27,6 +27,7 @@
 
 #include "include/shuffle.cuh"
 #include "include/tree.cuh"
+#include "include/params/spatial_shuffle.h"
 
 namespace {
 

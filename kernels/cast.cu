@@ -9,6 +9,7 @@
 // Cost. No FLOPs. Bytes: elements · (width of x + width of y).
 
 #include "include/elementwise.cuh"
+#include "include/params/elementwise.h"
 
 #define CAST(from, From, to, To)                                                        \
     extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)                   \

@@ -13,6 +13,7 @@
 // Cost. No FLOPs. Bytes: 2 · rows · length · width.
 
 #include "include/cuda.cuh"
+#include "include/params/concat.h"
 
 namespace {
 

@@ -52,6 +52,7 @@
 
 #include "include/numbers.cuh"
 #include "include/implicit_gemm.cuh"
+#include "include/params/conv2d.h"
 
 namespace {
 

@@ -22,6 +22,7 @@
 #include "include/conv_operands.cuh"
 #include "include/ffma.cuh"
 #include "include/tensor_core.cuh"
+#include "include/params/conv2d.h"
 
 namespace {
 

@@ -45,6 +45,7 @@
 #include "include/numbers.cuh"
 #include "include/tma.cuh"
 #include "include/wgmma.cuh"
+#include "include/params/conv2d_hopper.h"
 
 // Not an unnamed namespace: where the kernels are only traps, the compiler would name all that is unused.
 namespace conv2d_hopper {

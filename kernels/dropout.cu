@@ -16,6 +16,7 @@
 #include "include/columns.cuh"
 #include "include/elementwise.cuh"
 #include "include/philox.cuh"
+#include "include/params/dropout.h"
 
 namespace {
 

@@ -21,6 +21,7 @@
 
 #include "include/numbers.cuh"
 #include "include/tree.cuh"
+#include "include/params/global_avg_pool.h"
 
 namespace {
 

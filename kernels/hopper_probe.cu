@@ -14,6 +14,7 @@
 
 #include "include/tma.cuh"
 #include "include/wgmma.cuh"
+#include "include/params/hopper_probe.h"
 
 namespace {
 

@@ -22,6 +22,8 @@
 #include "include/bce.cuh"
 #include "include/mean.cuh"
 #include "include/numbers.cuh"
+#include "include/params/masked_bce.h"
+#include "include/params/mean.h"
 
 namespace {
 

@@ -25,6 +25,7 @@
 
 #include "include/numbers.cuh"
 #include "include/pixels.cuh"
+#include "include/params/max_pool2d.h"
 
 namespace {
 

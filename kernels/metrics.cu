@@ -20,6 +20,7 @@
 // Cost. One comparison for each logit, one read of z.
 
 #include "include/rows.cuh"
+#include "include/params/metrics.h"
 
 namespace {
 

@@ -31,6 +31,7 @@
 
 #include "include/cuda.cuh"
 #include "include/philox.cuh"
+#include "include/params/permutation.h"
 
 namespace {
 

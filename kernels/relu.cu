@@ -10,6 +10,7 @@
 // Cost. No FLOPs worth the name. Bytes: forward 2, backward 3 times elements · width.
 
 #include "include/elementwise.cuh"
+#include "include/params/elementwise.h"
 
 #define RELU(suffix, T)                                                                     \
     extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)                       \

@@ -25,6 +25,7 @@
 #include "include/numbers.cuh"
 #include "include/pixels.cuh"
 #include "include/tree.cuh"
+#include "include/params/resample.h"
 
 namespace {
 

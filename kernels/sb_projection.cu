@@ -30,6 +30,8 @@
 #include "include/bce.cuh"
 #include "include/mean.cuh"
 #include "include/numbers.cuh"
+#include "include/params/mean.h"
+#include "include/params/sb_projection.h"
 
 namespace {
 

@@ -19,6 +19,7 @@
 // sgd_check reads the gradient once more.
 
 #include "include/elementwise.cuh"
+#include "include/params/sgd.h"
 
 namespace {
 

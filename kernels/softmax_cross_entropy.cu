@@ -32,6 +32,8 @@
 #include "include/mean.cuh"
 #include "include/numbers.cuh"
 #include "include/rows.cuh"
+#include "include/params/mean.h"
+#include "include/params/softmax_cross_entropy.h"
 
 namespace {
 

@@ -30,6 +30,7 @@
 // again for each image, from L2).
 
 #include "include/shuffle.cuh"
+#include "include/params/spatial_shuffle.h"
 
 namespace {
 

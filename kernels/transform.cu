@@ -22,6 +22,7 @@
 
 #include "include/numbers.cuh"
 #include "include/philox.cuh"
+#include "include/params/transform.h"
 
 namespace {
 

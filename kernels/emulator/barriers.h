@@ -1,7 +1,7 @@
 // An mbarrier as the emulator keeps it, beside the eight bytes in shared memory that name it.
 #pragma once
 
-#include "../include/params.h"
+#include "../include/params/tensor_map.h"
 #include "runtime.h"
 
 namespace emulator {

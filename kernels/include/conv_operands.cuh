@@ -16,6 +16,7 @@
 #pragma once
 
 #include "implicit_gemm.cuh"
+#include "params/conv2d.h"
 
 struct Odometer {
     unsigned high, mid, low;

@@ -3,8 +3,6 @@
 // the headers beside this one, so that kernels themselves contain no inline PTX and no #ifdef.
 #pragma once
 
-#include "params.h"
-
 #ifdef __CUDACC__
 
 #include <cstdint>

@@ -4,6 +4,7 @@
 
 #include "copy.cuh"
 #include "numbers.cuh"
+#include "params/spatial_shuffle.h"
 
 // words[j] becomes words[(j + by) % 4]; `by` may differ between lanes.
 __device__ __forceinline__ void rotate(unsigned (&words)[4], unsigned by) {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "barrier.cuh"
+#include "params/tensor_map.h"
 
 // 128 bytes that mean something to the copy engine only.
 struct alignas(64) TensorMap {

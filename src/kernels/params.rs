@@ -84,103 +84,6 @@ const _: () = {
     ["Offset of field: ConcatParams::to_start"]
         [::std::mem::offset_of!(ConcatParams, to_start) - 20usize];
 };
-#[doc = " What the `conv2d_hopper` kernels need. A pass sums over taps and channels (fprop, dgrad) or over\n pixels (wgrad); positions (p, q) are those of the sums' pixels, in rows and columns."]
-#[repr(C)]
-#[derive(Debug, Copy, Clone, PartialEq, Eq)]
-pub struct Conv2dHopperParams {
-    #[doc = " Rows of the product: pixels of the output, or filters."]
-    pub rows: ::std::os::raw::c_uint,
-    #[doc = " Columns of the product: channels of the output."]
-    pub columns: ::std::os::raw::c_uint,
-    #[doc = " Tiles of columns, and tiles in all."]
-    pub column_tiles: ::std::os::raw::c_uint,
-    pub tiles: ::std::os::raw::c_uint,
-    #[doc = " Steps of 64 channels (fprop, dgrad) or of 64 pixels (wgrad) to sum over."]
-    pub steps: ::std::os::raw::c_uint,
-    #[doc = " Parts into which wgrad divides the steps, and steps of a part."]
-    pub splits: ::std::os::raw::c_uint,
-    pub steps_per_split: ::std::os::raw::c_uint,
-    #[doc = " Positions in a row and in a column."]
-    pub positions: [::std::os::raw::c_uint; 2usize],
-    #[doc = " Base pixel of position (0, 0), and from one to the next: height, width."]
-    pub lower: [::std::os::raw::c_int; 2usize],
-    pub stride: [::std::os::raw::c_uint; 2usize],
-    #[doc = " Taps that are summed over, and pixels from one to the next."]
-    pub taps: [::std::os::raw::c_uint; 2usize],
-    pub dilation: [::std::os::raw::c_uint; 2usize],
-    #[doc = " The filter's tap at (0, 0), and from one to the next."]
-    pub first_tap: ::std::os::raw::c_int,
-    pub tap_stride: [::std::os::raw::c_int; 2usize],
-    #[doc = " Extent of the output's maps; where position (0, 0) goes, and from one to the next."]
-    pub output: [::std::os::raw::c_uint; 2usize],
-    pub output_first: [::std::os::raw::c_uint; 2usize],
-    pub output_stride: [::std::os::raw::c_uint; 2usize],
-    #[doc = " 1: negative results become 0."]
-    pub relu: ::std::os::raw::c_uint,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of Conv2dHopperParams"][::std::mem::size_of::<Conv2dHopperParams>() - 108usize];
-    ["Alignment of Conv2dHopperParams"][::std::mem::align_of::<Conv2dHopperParams>() - 4usize];
-    ["Offset of field: Conv2dHopperParams::rows"]
-        [::std::mem::offset_of!(Conv2dHopperParams, rows) - 0usize];
-    ["Offset of field: Conv2dHopperParams::columns"]
-        [::std::mem::offset_of!(Conv2dHopperParams, columns) - 4usize];
-    ["Offset of field: Conv2dHopperParams::column_tiles"]
-        [::std::mem::offset_of!(Conv2dHopperParams, column_tiles) - 8usize];
-    ["Offset of field: Conv2dHopperParams::tiles"]
-        [::std::mem::offset_of!(Conv2dHopperParams, tiles) - 12usize];
-    ["Offset of field: Conv2dHopperParams::steps"]
-        [::std::mem::offset_of!(Conv2dHopperParams, steps) - 16usize];
-    ["Offset of field: Conv2dHopperParams::splits"]
-        [::std::mem::offset_of!(Conv2dHopperParams, splits) - 20usize];
-    ["Offset of field: Conv2dHopperParams::steps_per_split"]
-        [::std::mem::offset_of!(Conv2dHopperParams, steps_per_split) - 24usize];
-    ["Offset of field: Conv2dHopperParams::positions"]
-        [::std::mem::offset_of!(Conv2dHopperParams, positions) - 28usize];
-    ["Offset of field: Conv2dHopperParams::lower"]
-        [::std::mem::offset_of!(Conv2dHopperParams, lower) - 36usize];
-    ["Offset of field: Conv2dHopperParams::stride"]
-        [::std::mem::offset_of!(Conv2dHopperParams, stride) - 44usize];
-    ["Offset of field: Conv2dHopperParams::taps"]
-        [::std::mem::offset_of!(Conv2dHopperParams, taps) - 52usize];
-    ["Offset of field: Conv2dHopperParams::dilation"]
-        [::std::mem::offset_of!(Conv2dHopperParams, dilation) - 60usize];
-    ["Offset of field: Conv2dHopperParams::first_tap"]
-        [::std::mem::offset_of!(Conv2dHopperParams, first_tap) - 68usize];
-    ["Offset of field: Conv2dHopperParams::tap_stride"]
-        [::std::mem::offset_of!(Conv2dHopperParams, tap_stride) - 72usize];
-    ["Offset of field: Conv2dHopperParams::output"]
-        [::std::mem::offset_of!(Conv2dHopperParams, output) - 80usize];
-    ["Offset of field: Conv2dHopperParams::output_first"]
-        [::std::mem::offset_of!(Conv2dHopperParams, output_first) - 88usize];
-    ["Offset of field: Conv2dHopperParams::output_stride"]
-        [::std::mem::offset_of!(Conv2dHopperParams, output_stride) - 96usize];
-    ["Offset of field: Conv2dHopperParams::relu"]
-        [::std::mem::offset_of!(Conv2dHopperParams, relu) - 104usize];
-};
-#[doc = " What the `conv2d_hopper_sum` kernels need."]
-#[repr(C)]
-#[derive(Debug, Copy, Clone, PartialEq, Eq)]
-pub struct Conv2dHopperSumParams {
-    #[doc = " Elements of the filters' gradient, a multiple of 8."]
-    pub elements: ::std::os::raw::c_ulonglong,
-    #[doc = " Parts to add up."]
-    pub splits: ::std::os::raw::c_uint,
-    pub unused: ::std::os::raw::c_uint,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of Conv2dHopperSumParams"][::std::mem::size_of::<Conv2dHopperSumParams>() - 16usize];
-    ["Alignment of Conv2dHopperSumParams"]
-        [::std::mem::align_of::<Conv2dHopperSumParams>() - 8usize];
-    ["Offset of field: Conv2dHopperSumParams::elements"]
-        [::std::mem::offset_of!(Conv2dHopperSumParams, elements) - 0usize];
-    ["Offset of field: Conv2dHopperSumParams::splits"]
-        [::std::mem::offset_of!(Conv2dHopperSumParams, splits) - 8usize];
-    ["Offset of field: Conv2dHopperSumParams::unused"]
-        [::std::mem::offset_of!(Conv2dHopperSumParams, unused) - 12usize];
-};
 #[doc = " What the `conv2d_fprop`, `conv2d_dgrad` and `conv2d_wgrad` kernels need. Pairs: vertical, horizontal."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
@@ -283,6 +186,103 @@ const _: () = {
         [::std::mem::offset_of!(Conv2dSumParams, wide) - 20usize];
     ["Offset of field: Conv2dSumParams::relu"]
         [::std::mem::offset_of!(Conv2dSumParams, relu) - 24usize];
+};
+#[doc = " What the `conv2d_hopper` kernels need. A pass sums over taps and channels (fprop, dgrad) or over\n pixels (wgrad); positions (p, q) are those of the sums' pixels, in rows and columns."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct Conv2dHopperParams {
+    #[doc = " Rows of the product: pixels of the output, or filters."]
+    pub rows: ::std::os::raw::c_uint,
+    #[doc = " Columns of the product: channels of the output."]
+    pub columns: ::std::os::raw::c_uint,
+    #[doc = " Tiles of columns, and tiles in all."]
+    pub column_tiles: ::std::os::raw::c_uint,
+    pub tiles: ::std::os::raw::c_uint,
+    #[doc = " Steps of 64 channels (fprop, dgrad) or of 64 pixels (wgrad) to sum over."]
+    pub steps: ::std::os::raw::c_uint,
+    #[doc = " Parts into which wgrad divides the steps, and steps of a part."]
+    pub splits: ::std::os::raw::c_uint,
+    pub steps_per_split: ::std::os::raw::c_uint,
+    #[doc = " Positions in a row and in a column."]
+    pub positions: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Base pixel of position (0, 0), and from one to the next: height, width."]
+    pub lower: [::std::os::raw::c_int; 2usize],
+    pub stride: [::std::os::raw::c_uint; 2usize],
+    #[doc = " Taps that are summed over, and pixels from one to the next."]
+    pub taps: [::std::os::raw::c_uint; 2usize],
+    pub dilation: [::std::os::raw::c_uint; 2usize],
+    #[doc = " The filter's tap at (0, 0), and from one to the next."]
+    pub first_tap: ::std::os::raw::c_int,
+    pub tap_stride: [::std::os::raw::c_int; 2usize],
+    #[doc = " Extent of the output's maps; where position (0, 0) goes, and from one to the next."]
+    pub output: [::std::os::raw::c_uint; 2usize],
+    pub output_first: [::std::os::raw::c_uint; 2usize],
+    pub output_stride: [::std::os::raw::c_uint; 2usize],
+    #[doc = " 1: negative results become 0."]
+    pub relu: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dHopperParams"][::std::mem::size_of::<Conv2dHopperParams>() - 108usize];
+    ["Alignment of Conv2dHopperParams"][::std::mem::align_of::<Conv2dHopperParams>() - 4usize];
+    ["Offset of field: Conv2dHopperParams::rows"]
+        [::std::mem::offset_of!(Conv2dHopperParams, rows) - 0usize];
+    ["Offset of field: Conv2dHopperParams::columns"]
+        [::std::mem::offset_of!(Conv2dHopperParams, columns) - 4usize];
+    ["Offset of field: Conv2dHopperParams::column_tiles"]
+        [::std::mem::offset_of!(Conv2dHopperParams, column_tiles) - 8usize];
+    ["Offset of field: Conv2dHopperParams::tiles"]
+        [::std::mem::offset_of!(Conv2dHopperParams, tiles) - 12usize];
+    ["Offset of field: Conv2dHopperParams::steps"]
+        [::std::mem::offset_of!(Conv2dHopperParams, steps) - 16usize];
+    ["Offset of field: Conv2dHopperParams::splits"]
+        [::std::mem::offset_of!(Conv2dHopperParams, splits) - 20usize];
+    ["Offset of field: Conv2dHopperParams::steps_per_split"]
+        [::std::mem::offset_of!(Conv2dHopperParams, steps_per_split) - 24usize];
+    ["Offset of field: Conv2dHopperParams::positions"]
+        [::std::mem::offset_of!(Conv2dHopperParams, positions) - 28usize];
+    ["Offset of field: Conv2dHopperParams::lower"]
+        [::std::mem::offset_of!(Conv2dHopperParams, lower) - 36usize];
+    ["Offset of field: Conv2dHopperParams::stride"]
+        [::std::mem::offset_of!(Conv2dHopperParams, stride) - 44usize];
+    ["Offset of field: Conv2dHopperParams::taps"]
+        [::std::mem::offset_of!(Conv2dHopperParams, taps) - 52usize];
+    ["Offset of field: Conv2dHopperParams::dilation"]
+        [::std::mem::offset_of!(Conv2dHopperParams, dilation) - 60usize];
+    ["Offset of field: Conv2dHopperParams::first_tap"]
+        [::std::mem::offset_of!(Conv2dHopperParams, first_tap) - 68usize];
+    ["Offset of field: Conv2dHopperParams::tap_stride"]
+        [::std::mem::offset_of!(Conv2dHopperParams, tap_stride) - 72usize];
+    ["Offset of field: Conv2dHopperParams::output"]
+        [::std::mem::offset_of!(Conv2dHopperParams, output) - 80usize];
+    ["Offset of field: Conv2dHopperParams::output_first"]
+        [::std::mem::offset_of!(Conv2dHopperParams, output_first) - 88usize];
+    ["Offset of field: Conv2dHopperParams::output_stride"]
+        [::std::mem::offset_of!(Conv2dHopperParams, output_stride) - 96usize];
+    ["Offset of field: Conv2dHopperParams::relu"]
+        [::std::mem::offset_of!(Conv2dHopperParams, relu) - 104usize];
+};
+#[doc = " What the `conv2d_hopper_sum` kernels need."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct Conv2dHopperSumParams {
+    #[doc = " Elements of the filters' gradient, a multiple of 8."]
+    pub elements: ::std::os::raw::c_ulonglong,
+    #[doc = " Parts to add up."]
+    pub splits: ::std::os::raw::c_uint,
+    pub unused: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Conv2dHopperSumParams"][::std::mem::size_of::<Conv2dHopperSumParams>() - 16usize];
+    ["Alignment of Conv2dHopperSumParams"]
+        [::std::mem::align_of::<Conv2dHopperSumParams>() - 8usize];
+    ["Offset of field: Conv2dHopperSumParams::elements"]
+        [::std::mem::offset_of!(Conv2dHopperSumParams, elements) - 0usize];
+    ["Offset of field: Conv2dHopperSumParams::splits"]
+        [::std::mem::offset_of!(Conv2dHopperSumParams, splits) - 8usize];
+    ["Offset of field: Conv2dHopperSumParams::unused"]
+        [::std::mem::offset_of!(Conv2dHopperSumParams, unused) - 12usize];
 };
 #[doc = " What the `dropout` kernels need."]
 #[repr(C)]

@@ -1,0 +1,15 @@
+#pragma once
+
+/** What `permutation` needs: which permutations to make, and of what. */
+typedef struct PermutationParams {
+    /** Philox key words of `rng::Key`. */
+    unsigned key[2];
+    /** Positions of the map, 1 to 65536. */
+    unsigned positions;
+    /** Channels (lanes of the key), each with a permutation of its own. */
+    unsigned channels;
+    /** The first of them: channel c is lane `first_lane + c`. */
+    unsigned first_lane;
+    /** Numbers a block can sort at once: a power of two, 8 bytes of shared memory each. */
+    unsigned capacity;
+} PermutationParams;
