@@ -12,14 +12,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use whatwhere::autograd::{Tape, Var};
 use whatwhere::device::Device;
 use whatwhere::experiment::{COMMIT, Run, Settings, processor, write_json};
-use whatwhere::nn::{Mode, Moment};
-use whatwhere::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
+use whatwhere::nn::Moment;
 use whatwhere::rng::{Key, Purpose};
 use whatwhere::tensor::Tensor;
-use whatwhere::train::{Sgd, Step};
+use whatwhere::train::{Step, TrainingStep};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -209,7 +207,6 @@ fn serve(cut: u32) -> Outcome<()> {
         ..Settings::default()
     };
     let mut network = Run::new(settings)?.into_network()?;
-    let mut sgd = Sgd::new(&network.store)?;
     let mut stream = Key::new(0, Purpose::Check, 0, 0).stream(0);
     let pixels: Vec<f32> = (0..BATCH * 32 * 32 * 3)
         .map(|_| stream.normal() as f32)
@@ -217,12 +214,13 @@ fn serve(cut: u32) -> Outcome<()> {
     let images = Tensor::from_slice([BATCH, 32, 32, 3], &pixels, Device::Cpu)?;
     let classes: Vec<i32> = (0..BATCH).map(|_| stream.below(100) as i32).collect();
     let labels = Tensor::from_slice([BATCH], &classes, Device::Cpu)?;
-    let step = Step {
+    let numbers = Step {
         lr: 0.01,
         momentum: 0.9,
         weight_decay: 5e-4,
         nesterov: false,
     };
+    let mut step = TrainingStep::new(&network, numbers, 0.0)?;
     let mut at = 0;
     for line in std::io::stdin().lines() {
         if line? == "peak" {
@@ -230,13 +228,8 @@ fn serve(cut: u32) -> Outcome<()> {
             continue;
         }
         let began = Instant::now();
-        let mut tape = Tape::new();
         let moment = Moment { seed: 0, at };
-        let forward = network.forward(&mut tape, Mode::Train, moment, images.clone())?;
-        let labels = Var::constant(labels.clone());
-        let loss = tape.apply(SoftmaxCrossEntropy::default(), &[&forward.logits, &labels])?;
-        let gradients = tape.backward(&loss)?;
-        sgd.step(step, &mut network.store, forward.leaves, gradients)?;
+        step.run(&mut network, moment, images.clone(), &labels)?;
         at += 1;
         println!("{}", began.elapsed().as_secs_f64());
     }

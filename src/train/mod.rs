@@ -4,6 +4,7 @@ mod checkpoint;
 mod evaluate;
 mod schedule;
 mod sgd;
+mod step;
 mod trainer;
 
 pub use checkpoint::{Checkpoint, Manifest, load_weights, save_weights};
@@ -11,4 +12,5 @@ pub(crate) use checkpoint::{hex, write_atomically};
 pub use evaluate::{Evaluation, TestDraw, evaluate, mean_and_std, right_answers, ten_passes};
 pub use schedule::{Decay, Schedule};
 pub use sgd::{Sgd, Step};
+pub use step::{Outcome, TrainingStep};
 pub use trainer::{Ending, EpochRecord, Observer, Progress, Recipe, Silent, Trainer};

@@ -46,15 +46,17 @@ impl Sgd {
         Ok(())
     }
 
-    /// One step of all parameters that have a gradient. Consumes the leaves, so that nothing holds
-    /// the parameters any more when they change.
+    /// One step of all parameters that have a gradient, or none where `loss` is not finite. Consumes
+    /// the leaves, so that nothing holds the parameters any more when they change.
     pub fn step(
         &mut self,
         step: Step,
         store: &mut Store,
         leaves: Vec<(Slot, Var)>,
         mut gradients: Gradients,
+        loss: &Tensor,
     ) -> Result<()> {
+        let found = Found::of(loss)?;
         for (slot, leaf) in leaves {
             let gradient = gradients.take(&leaf);
             drop(leaf);
@@ -62,7 +64,10 @@ impl Sgd {
             let known = self.velocities.iter_mut().find(|(s, _)| *s == slot);
             let Some((_, velocity)) = known else { continue };
             let weight = store.value_mut(slot)?;
-            if step_by_kernel(step, weight, velocity, &gradient)? {
+            if step_by_kernel(step, weight, velocity, &gradient, &found)? {
+                continue;
+            }
+            if found.on_host()? {
                 continue;
             }
             update_on_host("sgd", [weight, velocity], [&gradient], |[w, v], [g]| {
@@ -76,12 +81,43 @@ impl Sgd {
     }
 }
 
+/// Whether the loss is infinite or NaN.
+enum Found {
+    /// Known on the host.
+    Here(bool),
+    /// A 32-bit integer on the device, not 0 if it is: what the kernels read.
+    There(Tensor),
+}
+
+impl Found {
+    fn of(loss: &Tensor) -> Result<Self> {
+        let device = loss.device();
+        if device != Device::Cpu {
+            let mut found = Tensor::zeros([1], DType::I32, device)?;
+            let to = found.address_mut()?;
+            if let Ok(launch) = kernels::sgd::check(loss.dtype(), 1, loss.address(), to) {
+                device.launch(&launch)?;
+                return Ok(Found::There(found));
+            }
+        }
+        Ok(Found::Here(!loss.item()?.is_finite()))
+    }
+
+    fn on_host(&self) -> Result<bool> {
+        match self {
+            Found::Here(found) => Ok(*found),
+            Found::There(found) => Ok(found.to_vec::<i32>()? != [0]),
+        }
+    }
+}
+
 /// The same by a kernel; false on the CPU, and where there is none.
 fn step_by_kernel(
     step: Step,
     weight: &mut Tensor,
     velocity: &mut Tensor,
     gradient: &Tensor,
+    found: &Found,
 ) -> Result<bool> {
     let device = weight.device();
     let of_one_kind = [velocity.dtype(), gradient.dtype()] == [weight.dtype(); 2]
@@ -89,10 +125,14 @@ fn step_by_kernel(
     if device == Device::Cpu || !of_one_kind || weight.dtype() != DType::F32 {
         return Ok(false);
     }
+    let Found::There(found) = found else {
+        return Ok(false);
+    };
     let arrays = Arrays {
         weights: weight.address_mut()?,
         velocities: velocity.address_mut()?,
         gradient: gradient.address(),
+        found: found.address(),
         ..Arrays::default()
     };
     let plan = kernels::sgd::update(gradient.dtype(), gradient.len(), step, 1.0, arrays);

@@ -8,13 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::evaluate::{TestDraw, first_not_finite, right_answers};
 use super::schedule::{Decay, Schedule};
-use super::sgd::{Sgd, Step};
+use super::sgd::Step;
+use super::step::TrainingStep;
 use super::{Checkpoint, Manifest, evaluate, save_weights};
-use crate::autograd::{Tape, Var};
 use crate::data::{Batch, Loader};
 use crate::models::Network;
 use crate::nn::{Mode, Moment};
-use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use crate::{Error, Result};
 
 /// How a network is trained.
@@ -133,7 +132,7 @@ pub struct Trainer<'a> {
     test: &'a Loader,
     recipe: Recipe,
     schedule: Schedule,
-    sgd: Sgd,
+    step: TrainingStep,
     state: Manifest,
     folder: PathBuf,
     stop: &'a AtomicBool,
@@ -160,10 +159,16 @@ impl<'a> Trainer<'a> {
             .min(recipe.limit_batches.unwrap_or(usize::MAX)) as u64;
         let schedule = recipe.schedule(batches)?;
         let folder = folder.into();
-        let mut sgd = Sgd::new(&network.store)?;
+        let numbers = Step {
+            lr: recipe.lr,
+            momentum: recipe.momentum,
+            weight_decay: recipe.weight_decay,
+            nesterov: recipe.nesterov,
+        };
+        let mut step = TrainingStep::new(network, numbers, recipe.label_smoothing)?;
         let checkpoint = Checkpoint::in_folder(folder.join("checkpoint"));
         let state = match checkpoint.exists() {
-            true => checkpoint.load(&mut network.store, &mut sgd, settings)?,
+            true => checkpoint.load(&mut network.store, step.sgd_mut(), settings)?,
             false => Manifest {
                 settings: settings.to_owned(),
                 ..Manifest::default()
@@ -176,7 +181,7 @@ impl<'a> Trainer<'a> {
             test,
             recipe,
             schedule,
-            sgd,
+            step,
             state,
             folder,
             stop,
@@ -252,35 +257,18 @@ impl<'a> Trainer<'a> {
             at: self.state.step,
         };
         let count = batch.labels.len() as u64;
-        let mut tape = Tape::new();
+        self.step.prepare(self.schedule.at(self.state.step))?;
         let images = batch.images.clone();
-        let forward = self
-            .network
-            .forward(&mut tape, Mode::Train, moment, images)?;
-        let device = self.network.store.device();
-        let labels = Var::constant(batch.labels.to_device(device)?);
-        let loss = SoftmaxCrossEntropy {
-            label_smoothing: self.recipe.label_smoothing,
-            ..SoftmaxCrossEntropy::default()
-        };
-        let loss = tape.apply(loss, &[&forward.logits, &labels])?;
-        let value = loss.value().item()?;
-        if !value.is_finite() {
+        let labels = batch.labels.to_device(self.network.store.device())?;
+        let outcome = self.step.run(self.network, moment, images, &labels)?;
+        let loss = outcome.loss.item()?;
+        if !loss.is_finite() {
             return Err(self.diagnose(moment, batch));
         }
-        self.state.correct += right_answers(forward.logits.value(), labels.value())?;
-        self.state.loss_sum += value * count as f64;
+        self.state.correct += right_answers(&outcome.logits, &labels)?;
+        self.state.loss_sum += loss * count as f64;
         self.state.seen += count;
         self.seen_this_sitting += count;
-        let gradients = tape.backward(&loss)?;
-        let step = Step {
-            lr: self.schedule.at(self.state.step),
-            momentum: self.recipe.momentum,
-            weight_decay: self.recipe.weight_decay,
-            nesterov: self.recipe.nesterov,
-        };
-        self.sgd
-            .step(step, &mut self.network.store, forward.leaves, gradients)?;
         self.state.step += 1;
         self.state.batch += 1;
         Ok(())
@@ -340,7 +328,7 @@ impl<'a> Trainer<'a> {
 
     fn save(&mut self) -> Result<()> {
         let checkpoint = Checkpoint::in_folder(self.folder.join("checkpoint"));
-        checkpoint.save(&self.network.store, &self.sgd, self.state.clone())?;
+        checkpoint.save(&self.network.store, self.step.sgd(), self.state.clone())?;
         self.saved_at = Instant::now();
         Ok(())
     }
