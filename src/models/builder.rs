@@ -1,7 +1,7 @@
 //! The parts every architecture is built from, and what treatments make of them.
 
-use super::{Architecture, Block, Filter, Network, Stage, TreatedPool, Treatment, Unit};
-use crate::nn::{BatchNorm, Conv2d, Layer, Linear, Pool, PoolKind, Shuffle, Store};
+use super::{Architecture, Block, Filter, Head, Network, Stage, TreatedPool, Treatment, Unit};
+use crate::nn::{BatchNorm, Conv2d, Dropout, Layer, Linear, Pool, PoolKind, Shuffle, Store};
 use crate::ops;
 use crate::tensor::Shape;
 use crate::{Error, Result};
@@ -212,30 +212,58 @@ impl Builder<'_> {
 
     fn head(&mut self) -> Result<Vec<Stage>> {
         let mut stages = Vec::new();
-        let stage = |name: String, layers| Stage {
-            name,
+        let stage = |name: &str, layers| Stage {
+            name: name.to_owned(),
             treatment: Treatment::Intact,
             layers,
         };
-        if self.features.rank() == 3 {
-            let mut layers = Vec::new();
-            self.push(&mut layers, Layer::Gap)?;
-            stages.push(stage("gap".to_owned(), layers));
+        let Head {
+            side,
+            hidden,
+            dropout,
+        } = &self.architecture.head;
+        let (side, mut layers) = (*side, Vec::new());
+        match *self.features.dims() {
+            [_, _, _] if side == 1 => {
+                self.push(&mut layers, Layer::Gap)?;
+                stages.push(stage("gap", layers));
+            }
+            [h, w, _] if [h, w] != [side; 2] => {
+                self.push(&mut layers, Layer::AdaptiveAvgPool(side))?;
+                stages.push(stage("pool", layers));
+            }
+            [_] if side > 1 => {
+                let why = format!(
+                    "the head of {} reads a map of {side}×{side} and the positions are gone; \
+                     choose a model that ends in global average pooling",
+                    self.architecture.name
+                );
+                return Err(Error::setting("remove", "gap-fc", why));
+            }
+            _ => {}
         }
-        let hidden = &self.architecture.hidden;
-        for (index, &width) in hidden
-            .iter()
-            .chain([&self.architecture.classes])
-            .enumerate()
-        {
+        let classes = self.architecture.classes;
+        for (index, &width) in hidden.iter().chain([&classes]).enumerate() {
             let (name, mut layers) = (format!("head{index}"), Vec::new());
             let inputs = self.features.channels();
-            let linear = Linear::new(&mut self.store, &name, inputs, width, true);
-            self.push(&mut layers, Layer::Linear(linear))?;
+            if self.features.rank() == 3 {
+                let (op, extents) = (ops::conv2d::Conv2d::new(), [width, side, side, inputs]);
+                let conv = Conv2d::new(&mut self.store, &name, extents, op, true);
+                self.push(&mut layers, Layer::Conv2d(conv))?;
+                // One cell is left: its mean is the vector itself.
+                self.push(&mut layers, Layer::Gap)?;
+            } else {
+                let linear = Linear::new(&mut self.store, &name, inputs, width, true);
+                self.push(&mut layers, Layer::Linear(linear))?;
+            }
             if index < hidden.len() {
                 self.push(&mut layers, Layer::Relu)?;
+                if *dropout > 0.0 {
+                    let (p, layer) = (*dropout, index as u32);
+                    self.push(&mut layers, Layer::Dropout(Dropout { p, layer }))?;
+                }
             }
-            stages.push(stage(name, layers));
+            stages.push(stage(&name, layers));
         }
         Ok(stages)
     }

@@ -69,8 +69,8 @@ pub struct Architecture {
     pub classes: usize,
     /// The units, in order.
     pub units: Vec<Unit>,
-    /// Widths of the hidden fully connected layers of the head.
-    pub hidden: Vec<usize>,
+    /// What turns the last map into logits.
+    pub head: Head,
     /// Whether batch normalisation follows each convolution.
     pub batch_norm: bool,
     /// Whether convolutions have a bias.
@@ -79,6 +79,18 @@ pub struct Architecture {
     pub gap_fc_bias: bool,
     /// What happens to the pooling behind a treated unit.
     pub treated_pool: TreatedPool,
+}
+
+/// What turns the last map into logits: pooling and fully connected layers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Head {
+    /// Rows and columns the map is averaged to. 1 is global average pooling; where it is more, the
+    /// first fully connected layer sees every cell, as a convolution that covers the map.
+    pub side: usize,
+    /// Widths of the hidden fully connected layers, each with a ReLU.
+    pub hidden: Vec<usize>,
+    /// Share of the hidden values that are dropped in training.
+    pub dropout: f64,
 }
 
 /// A unit: something an intervention can treat.
@@ -127,9 +139,11 @@ pub struct Filter {
 }
 
 /// The names [`Architecture::by_name`] knows.
-pub const MODELS: [&str; 13] = [
+pub const MODELS: [&str; 15] = [
     "vgg16",
     "vgg16-plain",
+    "vgg16-torchvision",
+    "vgg16-bn-torchvision",
     "vgg11",
     "vgg13",
     "vgg19",

@@ -9,7 +9,7 @@
 //! 11, 12, those of the deeper ResNet152 100, 101, …. Nothing before stage 2 of a ResNet152 is treated.
 
 use super::builder::Builder;
-use super::{Architecture, Block, Filter, TreatedPool, Treatment, Unit, scaled};
+use super::{Architecture, Block, Filter, Head, TreatedPool, Treatment, Unit, scaled};
 use crate::Result;
 use crate::nn::{Layer, Pool, PoolKind, Residual};
 
@@ -80,7 +80,10 @@ pub fn by_name(name: &str, image: [usize; 3], classes: usize, width: f64) -> Opt
         image,
         classes,
         units,
-        hidden: Vec::new(),
+        head: Head {
+            side: 1,
+            ..Head::default()
+        },
         batch_norm: true,
         conv_bias: false,
         gap_fc_bias: false,

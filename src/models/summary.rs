@@ -92,7 +92,7 @@ fn widen(field: Field, layer: &Layer) -> Option<Field> {
             conv.op.stride[0],
         ),
         Layer::Pool(pool) => (pool.size - 1, pool.stride),
-        Layer::BatchNorm(_) | Layer::Relu => (0, 1),
+        Layer::BatchNorm(_) | Layer::Relu | Layer::Dropout(_) => (0, 1),
         Layer::Residual(branches) => {
             let body = branches.body.iter().try_fold(field, widen)?;
             let shortcut = branches.shortcut.iter().try_fold(field, widen)?;
@@ -101,7 +101,9 @@ fn widen(field: Field, layer: &Layer) -> Option<Field> {
                 jump: body.jump,
             });
         }
-        Layer::Gap | Layer::Linear(_) | Layer::Shuffle(_) => return None,
+        Layer::AdaptiveAvgPool(_) | Layer::Gap | Layer::Linear(_) | Layer::Shuffle(_) => {
+            return None;
+        }
     };
     Some(Field {
         side: field.side + reach * field.jump,

@@ -22,10 +22,14 @@ pub enum Layer {
     Relu,
     /// Local pooling.
     Pool(Pool),
+    /// Average pooling to a map of that many rows and columns, whatever the input's.
+    AdaptiveAvgPool(usize),
     /// Global average pooling: the map becomes a vector.
     Gap,
     /// Fully connected layer.
     Linear(Linear),
+    /// Dropout, in training only.
+    Dropout(Dropout),
     /// Spatial shuffle.
     Shuffle(Shuffle),
     /// Two branches added, then a ReLU.
@@ -241,6 +245,29 @@ impl Linear {
     }
 }
 
+/// Dropout by element.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    /// Probability of a zero, in [0, 1).
+    pub p: f64,
+    /// Which layer this is: a coordinate of the random key.
+    pub layer: u32,
+}
+
+impl Dropout {
+    fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
+        if pass.mode == Mode::Test {
+            return Ok(x);
+        }
+        let op = ops::dropout::Dropout {
+            p: self.p,
+            key: pass.key(Purpose::Dropout, Purpose::Dropout, self.layer),
+            by_channel: false,
+        };
+        pass.tape.apply(op, &[&x])
+    }
+}
+
 /// Who shares a permutation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -317,6 +344,7 @@ impl Layer {
                 PoolKind::Max => pass.tape.apply(pool.max_op(), &[&x]),
                 PoolKind::Average => pass.tape.apply(pool.average_op(), &[&x]),
             },
+            Layer::AdaptiveAvgPool(side) => pass.tape.apply(adaptive(*side), &[&x]),
             Layer::Gap => pass.tape.apply(ops::global_avg_pool::GlobalAvgPool, &[&x]),
             Layer::Linear(linear) => {
                 let weight = pass.parameter(linear.weight)?;
@@ -328,6 +356,7 @@ impl Layer {
                     None => pass.tape.apply(ops::linear::Linear, &[&x, &weight]),
                 }
             }
+            Layer::Dropout(dropout) => dropout.forward(pass, x),
             Layer::Shuffle(shuffle) => shuffle.forward(pass, x),
             Layer::Residual(branches) => {
                 let shortcut = forward(&branches.shortcut, pass, x.clone())?;
@@ -360,6 +389,7 @@ impl Layer {
                 let [h, w, c] = map()?;
                 pool.output(&[1, h, w, c].into())?.dims()[1..].into()
             }
+            Layer::AdaptiveAvgPool(side) => [*side, *side, map()?[2]].into(),
             Layer::Gap => [map()?[2]].into(),
             Layer::Linear(linear) => match *input.dims() {
                 [features] if features == linear.inputs => [linear.outputs].into(),
@@ -369,7 +399,7 @@ impl Layer {
                 }
             },
             Layer::Shuffle(_) => map()?.into(),
-            Layer::BatchNorm(_) | Layer::Relu => input.clone(),
+            Layer::BatchNorm(_) | Layer::Relu | Layer::Dropout(_) => input.clone(),
             Layer::Residual(branches) => {
                 let along = |layers: &[Layer]| {
                     let start = input.clone();
@@ -428,7 +458,12 @@ impl Layer {
                 let both = branches.body.iter().chain(&branches.shortcut);
                 return both.map(Layer::parameters).sum();
             }
-            Layer::Relu | Layer::Pool(_) | Layer::Gap | Layer::Shuffle(_) => 0,
+            Layer::Relu
+            | Layer::Pool(_)
+            | Layer::AdaptiveAvgPool(_)
+            | Layer::Gap
+            | Layer::Dropout(_)
+            | Layer::Shuffle(_) => 0,
         };
         count as u64
     }
@@ -469,7 +504,9 @@ impl fmt::Display for Layer {
                 write!(f, "{kind}{}", pool.size)?;
                 step(f, pool.stride, pool.size)
             }
+            Layer::AdaptiveAvgPool(side) => write!(f, "avg to {side}x{side}"),
             Layer::Gap => f.write_str("gap"),
+            Layer::Dropout(_) => f.write_str("dropout"),
             Layer::Linear(_) => f.write_str("fc"),
             Layer::Shuffle(_) => f.write_str("shuffle"),
             Layer::Residual(branches) => {
@@ -481,6 +518,10 @@ impl fmt::Display for Layer {
             }
         }
     }
+}
+
+fn adaptive(side: usize) -> ops::adaptive_avg_pool2d::AdaptiveAvgPool2d {
+    ops::adaptive_avg_pool2d::AdaptiveAvgPool2d { output: [side; 2] }
 }
 
 /// The stride, where it is not the usual one.

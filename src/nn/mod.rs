@@ -3,7 +3,9 @@
 mod layer;
 mod store;
 
-pub use layer::{BatchNorm, Conv2d, Layer, Linear, Pool, PoolKind, Residual, Scope, Shuffle};
+pub use layer::{
+    BatchNorm, Conv2d, Dropout, Layer, Linear, Pool, PoolKind, Residual, Scope, Shuffle,
+};
 pub use store::{Entry, Init, Slot, Store};
 
 use crate::Result;
