@@ -43,7 +43,7 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Network: vgg11, vgg13, vgg16, vgg16-plain, vgg19, vgg-small, resnet50, resnet152 (with -cifar or -imagenet to name the stem), resnet-small
+    /// Network: vgg11, vgg13, vgg16, vgg19 (with -plain, -torchvision or -bn-torchvision for variants), vgg-small, resnet50, resnet152 (with -cifar or -imagenet to name the stem), resnet-small
     model: String,
     /// Factor on all channel counts of the network
     width: f64,
