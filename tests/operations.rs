@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use whatwhere::Result;
 use whatwhere::check::{self, Method, Report, Verdict};
 use whatwhere::device::Device;
-use whatwhere::ops::{self, Case, Cost, Input, Operation, Output, Saved};
+use whatwhere::ops::{self, Case, Cost, Draw, Input, Operation, Output, Saved};
 use whatwhere::rng::{Key, Purpose};
 use whatwhere::tensor::{DType, Shape, Tensor};
 
@@ -18,6 +18,25 @@ fn every_declared_operation_passes() {
                 assert!(report.passed(), "{report}");
             }
         }
+    }
+}
+
+/// Random cases fit together and are named by their choices; no choices at all are a case too.
+#[test]
+fn random_cases_are_valid_and_can_be_played_back() {
+    for declaration in ops::declarations() {
+        for index in 0..300 {
+            let key = Key::new(8, Purpose::Check, index, 0);
+            let mut draw = Draw::random(key.stream(0));
+            let case = (declaration.fuzz)(&mut draw);
+            let shapes: Vec<&Shape> = case.inputs.iter().map(|i| i.shape()).collect();
+            case.op.output_shape(&shapes).unwrap();
+            let again = (declaration.fuzz)(&mut Draw::replay(draw.choices()));
+            assert_eq!(again.label, case.label);
+        }
+        let simplest = (declaration.fuzz)(&mut Draw::replay(&[]));
+        let shapes: Vec<&Shape> = simplest.inputs.iter().map(|i| i.shape()).collect();
+        simplest.op.output_shape(&shapes).unwrap();
     }
 }
 

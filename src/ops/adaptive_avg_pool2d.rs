@@ -50,4 +50,8 @@ pub(super) const DECLARATION: Declaration = Declaration {
             case([5, 4], [1, 3, 4, 2]),
         ]
     },
+    fuzz: |draw| {
+        let output = [draw.between(1, 6), draw.between(1, 6)];
+        Case::new(AdaptiveAvgPool2d { output }, [Input::normal(draw.map(8))])
+    },
 };

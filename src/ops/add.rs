@@ -62,4 +62,8 @@ pub(super) const DECLARATION: Declaration = Declaration {
         let shape = [2, 3, 4, 5];
         vec![Case::new(Add, [Input::normal(shape), Input::normal(shape)])]
     },
+    fuzz: |draw| {
+        let shape = draw.map(6);
+        Case::new(Add, [Input::normal(shape), Input::normal(shape)])
+    },
 };

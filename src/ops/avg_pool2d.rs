@@ -93,4 +93,15 @@ pub(super) const DECLARATION: Declaration = Declaration {
             Case::new(uneven, [Input::normal([1, 4, 9, 2])]),
         ]
     },
+    fuzz: |draw| {
+        let x = draw.map(8);
+        let [kernel, stride, padding] = super::window::draw(draw, [x[1], x[2]]);
+        let op = AvgPool2d {
+            kernel,
+            stride,
+            padding,
+            count_include_pad: draw.flag(),
+        };
+        Case::new(op, [Input::normal(x)])
+    },
 };

@@ -329,4 +329,24 @@ pub(super) const DECLARATION: Declaration = Declaration {
         }
         cases
     },
+    fuzz: |draw| {
+        // With one row or two, normalised values are constants.
+        let (n, h, w) = (draw.between(3, 6), draw.between(1, 4), draw.between(1, 4));
+        let channels = draw.channels();
+        let op = BatchNorm {
+            training: !draw.flag(),
+            epsilon: draw.pick(&[1e-5, 1e-3]),
+            relu: draw.flag(),
+        };
+        let x = match draw.flag() {
+            true => vec![n, channels],
+            false => vec![n, h, w, channels],
+        };
+        let mut inputs = vec![Input::normal(x)];
+        inputs.extend([Input::normal([channels]), Input::normal([channels])]);
+        if !op.training {
+            inputs.extend([(); 2].map(|()| Input::Constant([channels].into())));
+        }
+        Case::new(op, inputs)
+    },
 };

@@ -80,4 +80,11 @@ pub(super) const DECLARATION: Declaration = Declaration {
         }
         cases
     },
+    fuzz: |draw| {
+        let op = BilinearResize {
+            output: [draw.between(1, 9), draw.between(1, 9)],
+            align_corners: draw.flag(),
+        };
+        Case::new(op, [Input::normal(draw.map(8))])
+    },
 };

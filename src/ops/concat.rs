@@ -141,4 +141,13 @@ pub(super) const DECLARATION: Declaration = Declaration {
             Case::new(Concat, [Input::normal([3, 2])]),
         ]
     },
+    fuzz: |draw| {
+        let mut shape = draw.map(5);
+        let parts = draw.between(1, 4);
+        let input = |_| {
+            shape[3] = draw.channels();
+            Input::normal(shape)
+        };
+        Case::new(Concat, (0..parts).map(input).collect::<Vec<_>>())
+    },
 };

@@ -217,4 +217,27 @@ pub(super) const DECLARATION: Declaration = Declaration {
             Case::new(conv.padding(1), with_bias),
         ]
     },
+    fuzz: |draw| {
+        let mut x = draw.map(8);
+        x[3] = draw.between(1, 9);
+        let filter = [1, 3, 2, 5, 7];
+        let [r, s] = [draw.pick(&filter), draw.pick(&filter)];
+        let mut pair = |least, most| [draw.between(least, most), draw.between(least, most)];
+        let (stride, dilation) = (pair(1, 3), pair(1, 3));
+        // As much padding as a filter needs to fit into the map, and perhaps some more.
+        let mut padding = pair(0, 3);
+        for (axis, (taps, extent)) in [(r, x[1]), (s, x[2])].into_iter().enumerate() {
+            let missing = (dilation[axis] * (taps - 1) + 1).saturating_sub(extent);
+            padding[axis] = padding[axis].max(missing.div_ceil(2));
+        }
+        let op = Conv2d {
+            stride,
+            padding,
+            dilation,
+        };
+        let k = draw.channels();
+        let mut inputs = vec![Input::normal(x), Input::normal([k, r, s, x[3]])];
+        inputs.extend(draw.flag().then(|| Input::normal([k])));
+        Case::new(op, inputs)
+    },
 };

@@ -1,6 +1,6 @@
 //! The list of operations and their cases, from which tests, checks, benchmarks and tables derive.
 
-use super::Operation;
+use super::{Draw, Operation};
 use crate::rng::Stream;
 use crate::tensor::{DType, Shape, Tensor};
 use crate::{Result, device::Device};
@@ -16,6 +16,8 @@ pub struct Declaration {
     pub linear: bool,
     /// The cases every check runs.
     pub cases: fn() -> Vec<Case>,
+    /// A small random case: settings and shapes that fit together, whatever the choices.
+    pub fuzz: fn(&mut Draw) -> Case,
 }
 
 /// An operation with settings, and inputs to run it on.
@@ -44,7 +46,7 @@ pub enum Input {
         shape: Shape,
         /// Number of classes.
         classes: usize,
-        /// The ignored label value, and its share is about one in five.
+        /// The ignored label value; its share is about one in five, and never all.
         ignore: Option<i32>,
     },
 }
@@ -135,8 +137,8 @@ impl Input {
                 classes, ignore, ..
             } => {
                 let labels: Vec<i32> = (0..shape.len())
-                    .map(|_| match ignore {
-                        Some(ignored) if stream.below(5) == 0 => *ignored,
+                    .map(|i| match ignore {
+                        Some(ignored) if i > 0 && stream.below(5) == 0 => *ignored,
                         _ => stream.below(*classes as u32) as i32,
                     })
                     .collect();

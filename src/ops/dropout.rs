@@ -128,6 +128,14 @@ pub(super) const DECLARATION: Declaration = Declaration {
             case(0.0, false, [1, 2, 2, 3]),
         ]
     },
+    fuzz: |draw| {
+        let op = Dropout {
+            p: draw.pick(&[0.5, 0.1, 0.9, 0.0]),
+            key: draw.key(),
+            by_channel: draw.flag(),
+        };
+        Case::new(op, [Input::normal(draw.map(6))])
+    },
 };
 
 #[cfg(test)]

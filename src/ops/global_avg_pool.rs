@@ -90,4 +90,5 @@ pub(super) const DECLARATION: Declaration = Declaration {
             Case::new(GlobalAvgPool, [Input::normal([2, 1, 3, 259])]),
         ]
     },
+    fuzz: |draw| Case::new(GlobalAvgPool, [Input::normal(draw.map(9))]),
 };

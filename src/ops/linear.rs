@@ -132,4 +132,13 @@ pub(super) const DECLARATION: Declaration = Declaration {
             ),
         ]
     },
+    fuzz: |draw| {
+        let [rows, inputs, outputs] = [9, 40, 20].map(|most| draw.between(1, most));
+        let mut operands = vec![
+            Input::normal([rows, inputs]),
+            Input::normal([outputs, inputs]),
+        ];
+        operands.extend(draw.flag().then(|| Input::normal([outputs])));
+        Case::new(Linear, operands)
+    },
 };

@@ -183,4 +183,11 @@ pub(super) const DECLARATION: Declaration = Declaration {
             ),
         ]
     },
+    fuzz: |draw| {
+        let shape = [draw.between(1, 9), draw.between(1, 40)];
+        let constants = 2 + draw.flag() as usize;
+        let mut inputs = vec![Input::normal(shape)];
+        inputs.extend((0..constants).map(|_| Input::Constant(shape.into())));
+        Case::new(MaskedBce, inputs)
+    },
 };

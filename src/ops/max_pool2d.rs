@@ -170,4 +170,14 @@ pub(super) const DECLARATION: Declaration = Declaration {
             ),
         ]
     },
+    fuzz: |draw| {
+        let x = draw.map(8);
+        let [kernel, stride, padding] = super::window::draw(draw, [x[1], x[2]]);
+        let op = MaxPool2d {
+            kernel,
+            stride,
+            padding,
+        };
+        Case::new(op, [Input::spread(x)])
+    },
 };

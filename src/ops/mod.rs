@@ -13,6 +13,7 @@ pub mod bilinear_resize;
 pub mod concat;
 pub mod conv2d;
 mod declare;
+mod draw;
 pub mod dropout;
 mod fallback;
 pub mod global_avg_pool;
@@ -30,6 +31,7 @@ mod window;
 use std::fmt;
 
 pub use declare::{Case, Declaration, Input, declarations};
+pub use draw::Draw;
 pub use product::{set_tf32, tf32};
 
 use crate::tensor::{DType, Shape, Tensor};

@@ -106,4 +106,19 @@ pub(super) const DECLARATION: Declaration = Declaration {
         });
         cases.into()
     },
+    fuzz: |draw| {
+        let x = draw.map(6);
+        let mode = draw.pick(&[
+            PadMode::Zero,
+            PadMode::Reflect,
+            PadMode::Replicate,
+            PadMode::Circular,
+        ]);
+        let mut op = Pad2d::new(mode, 0);
+        for (sides, extent) in op.padding.iter_mut().zip([x[1], x[2]]) {
+            let most = Pad2d::new(mode, 0).limit(extent).min(4);
+            *sides = [draw.between(0, most), draw.between(0, most)];
+        }
+        Case::new(op, [Input::normal(x)])
+    },
 };

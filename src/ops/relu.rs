@@ -69,4 +69,5 @@ pub(super) const DECLARATION: Declaration = Declaration {
             Case::new(Relu, [Input::spread([1])]),
         ]
     },
+    fuzz: |draw| Case::new(Relu, [Input::spread(draw.map(6))]),
 };

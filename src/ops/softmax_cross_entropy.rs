@@ -288,4 +288,30 @@ pub(super) const DECLARATION: Declaration = Declaration {
             ),
         ]
     },
+    fuzz: |draw| {
+        let classes = draw.between(2, 12);
+        let ignore = draw.flag().then_some(255);
+        let rows = match draw.flag() {
+            true => vec![draw.between(1, 3), draw.between(1, 4), draw.between(1, 4)],
+            false => vec![draw.between(1, 9)],
+        };
+        let weights = |_| draw.pick(&[1.0, 0.5, 2.0, 0.1]);
+        let op = SoftmaxCrossEntropy {
+            class_weights: Some((0..classes).map(weights).collect()),
+            ignore_index: ignore,
+            label_smoothing: 0.0,
+        };
+        let op = SoftmaxCrossEntropy {
+            class_weights: op.class_weights.filter(|_| draw.flag()),
+            label_smoothing: draw.pick(&[0.0, 0.1, 1.0]),
+            ..op
+        };
+        let labels = Input::Labels {
+            shape: rows.clone().into(),
+            classes,
+            ignore,
+        };
+        let logits = [rows, vec![classes]].concat();
+        Case::new(op, [Input::normal(logits), labels])
+    },
 };

@@ -282,6 +282,31 @@ pub(super) const DECLARATION: Declaration = Declaration {
         cases.push(Case::new(plain[0], [Input::normal([1, 7, 5, 11])]));
         cases
     },
+    fuzz: |draw| {
+        let op = SpatialShuffle {
+            mode: draw.pick(&[
+                Mode::Shuffle,
+                Mode::Rand,
+                Mode::ChannelRand,
+                Mode::ChannelShuffle,
+                Mode::ShuffleAll,
+                Mode::Horizontal,
+                Mode::Vertical,
+                Mode::Local(2),
+                Mode::Local(3),
+            ]),
+            key: draw.key(),
+            per_sample: draw.flag(),
+            derange: draw.flag(),
+        };
+        let mut x = draw.map(6);
+        if let Mode::Local(side) = op.mode {
+            // Tiles cover the map.
+            x[1] = x[1].div_ceil(2) * side;
+            x[2] = x[2].div_ceil(2) * side;
+        }
+        Case::new(op, [Input::normal(x)])
+    },
 };
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Checks of a pooling window against the map it slides over.
 
+use super::Draw;
 use crate::cpu::window::Axis;
 use crate::{Error, Result};
 
@@ -37,4 +38,15 @@ pub(super) fn axes(
         })
     };
     Ok([axis(0)?, axis(1)?])
+}
+
+/// Kernel, stride and padding of a random window that fits into the map.
+pub(super) fn draw(draw: &mut Draw, map: [usize; 2]) -> [[usize; 2]; 3] {
+    let stride = [draw.between(1, 3), draw.between(1, 3)];
+    let padding = [draw.between(0, 2), draw.between(0, 2)];
+    let mut kernel = |i: usize| {
+        let least = (2 * padding[i]).max(1);
+        least + draw.between(0, (map[i] + 2 * padding[i] - least).min(3))
+    };
+    [[kernel(0), kernel(1)], stride, padding]
 }
