@@ -16,8 +16,8 @@
 //
 // Method. Implicit GEMM: the gathered matrix is never written, its elements are found while tiles are
 // copied to shared memory (include/implicit_gemm.cuh: the pipeline; conv_operands.cuh: the gathers;
-// ffma.cuh: the multiplication). The result of a tile is staged in shared memory, where bias, residual,
-// ReLU and batch statistics are applied, and written in 16-byte vectors.
+// ffma.cuh: the multiplication). The result of a tile is staged in shared memory, finished there
+// (epilogue.cuh: scale, bias, residual, ReLU, batch statistics) and written in 16-byte vectors.
 //
 // Kernels `conv2d_DIRECTION_TILE_MATH`:
 //   128     tiles of 128 x 128, 256 threads, 64 KiB of shared memory (4 stages of 16 KiB), at most 128
@@ -39,16 +39,15 @@
 // bytes a slab for 32·m·n FLOPs (f32) or 64·m·n (16 bits).
 //
 // Around the products:
-//   conv2d_finish_*         the sum of the parts of a split depth, in their order, then bias, residual and
-//                           ReLU. One thread for 4 elements. Bytes: 4·parts·elements read.
+//   conv2d_finish_*         the sum of the parts of a split depth, in their order, then the epilogue. One
+//                           thread for 4 elements. Bytes: 4·parts·elements read.
 //   conv2d_bias_gradient_*  Σ over the rows of dy [rows, K], in parts that conv2d_finish_* adds. `lanes`
 //                           threads side by side take 16-byte vectors of a row, 256 / lanes rows at a time, and
 //                           their sums are added in a tree over shared memory. grid (columns, parts). Bytes: dy
 //                           once.
 //   conv2d_statistics       mean and variance of each channel from those of the tiles that fprop left:
-//                           [tiles, K, 2], mean and Σ (y - mean)². Two sets of rows join (Chan et al.) as
-//                             n = n₁ + n₂, mean = mean₁ + (mean₂ - mean₁)·n₂/n, S = S₁ + S₂ + (mean₂ - mean₁)²·n₁·n₂/n.
-//                           A warp takes a channel: each lane joins every 32nd tile, then lanes join in pairs.
+//                           [tiles, K, 2], mean and Σ (y - mean)². A warp takes a channel: each lane joins every
+//                           32nd tile, then lanes join in pairs.
 
 #include "include/numbers.cuh"
 #include "include/implicit_gemm.cuh"
@@ -74,10 +73,9 @@ __device__ __forceinline__ void finish_at(const Conv2dSumParams& p, const float*
 }
 
 template <class T>
-__device__ __forceinline__ void finish(const Conv2dSumParams& p, const float* parts, const T* bias,
-                                       const T* residual, T* y) {
+__device__ __forceinline__ void finish(const Conv2dSumParams& p, const float* parts,
+                                       const Epilogue<T>& epilogue) {
     const size_t at = (size_t(blockIdx.x) * THREADS + threadIdx.x) * 4;
-    const Epilogue<T> epilogue{y, nullptr, bias, residual, p.relu != 0, p.wide != 0, p.columns};
     if (p.wide) {
         if (at < p.elements) finish_at<4>(p, parts, epilogue, at);
     } else {
@@ -118,18 +116,6 @@ __device__ __forceinline__ void bias_gradient(const Conv2dSumParams& p, const T*
     }
 }
 
-struct Moments {
-    float count, mean, squares;
-
-    __device__ __forceinline__ void join(const Moments& other) {
-        if (other.count == 0.0f) return;
-        float all = count + other.count, share = other.count / all, distance = other.mean - mean;
-        mean = fmaf(distance, share, mean);
-        squares += other.squares + distance * distance * count * share;
-        count = all;
-    }
-};
-
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -160,9 +146,11 @@ EXPORT_KERNEL(conv2d_statistics);
 
 #define SUMS(suffix, T)                                                                                  \
     extern "C" __global__ void __launch_bounds__(THREADS, 4) conv2d_finish_##suffix(                     \
-        Conv2dSumParams p, const float* __restrict__ parts, const T* __restrict__ bias,                  \
-        const T* __restrict__ residual, T* __restrict__ y) {                                             \
-        finish<T>(p, parts, bias, residual, y);                                                          \
+        Conv2dSumParams p, const float* __restrict__ parts, const float* __restrict__ scale,             \
+        const float* __restrict__ shift, const T* __restrict__ bias, const T* __restrict__ residual,     \
+        T* __restrict__ y) {                                                                             \
+        finish<T>(p, parts, {y, nullptr, scale, shift, bias, residual, p.relu != 0, p.wide != 0,         \
+                             p.columns});                                                                \
     }                                                                                                    \
     EXPORT_KERNEL(conv2d_finish_##suffix);                                                               \
     extern "C" __global__ void __launch_bounds__(THREADS) conv2d_bias_gradient_##suffix(                 \

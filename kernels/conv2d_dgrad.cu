@@ -19,9 +19,7 @@
 // Cost. 2·N·P·Q·K·R·S·C FLOPs, less what padding saves; dy is read once for each column tile and
 // tap, of which all but the first come from L2; filters once for each row tile, from L2; dx written once.
 
-#include "include/conv_operands.cuh"
-#include "include/ffma.cuh"
-#include "include/tensor_core.cuh"
+#include "include/conv_tiles.cuh"
 #include "include/params/conv2d.h"
 
 namespace {
@@ -43,7 +41,7 @@ __device__ __forceinline__ void dgrad(const Conv2dParams& p, const T* dy, const 
     auto tile = staged_product<Multiply>(a, b, slabs.count);
 
     float* part = parts ? parts + size_t(blockIdx.y) * p.elements : nullptr;
-    Epilogue<T> epilogue{dx, part, nullptr, nullptr, false, p.wide != 0, p.channels};
+    const auto epilogue = Epilogue<T>::plain(dx, part, p.wide != 0, p.channels);
     write_tile<Multiply::threads>(tile, epilogue, row, rows, column, [&](unsigned target) {
         Odometer pixel = Odometer::of(target, window.targets[0], window.targets[1]);
         unsigned y = pixel.mid * p.stride[0] + residues.residue[0];
@@ -52,36 +50,16 @@ __device__ __forceinline__ void dgrad(const Conv2dParams& p, const T* dy, const 
     });
 }
 
-template <class T, unsigned side> using A = Slab<T, side, true>;
-template <class T, unsigned side> using B = Slab<T, side, false>;
-template <unsigned side, unsigned n> using F32 = Ffma<A<float, side>, B<float, side>, 8, n>;
-template <class T, unsigned side> using Mma = TensorCore<A<T, side>, B<T, side>, 2, side / 32>;
-
-using F32Large = F32<128, 8>;
-using F32Small = F32<64, 4>;
-using Tf32Large = Mma<float, 128>;
-using Tf32Small = Mma<float, 64>;
-using F16Large = Mma<__half, 128>;
-using F16Small = Mma<__half, 64>;
-using Bf16Large = Mma<__nv_bfloat16, 128>;
-using Bf16Small = Mma<__nv_bfloat16, 64>;
+using Tiles = ConvTiles<true, false>;
 
 }  // namespace
 
-#define DGRAD(suffix, T, vectors, blocks, ...)                                                           \
-    extern "C" __global__ void __launch_bounds__(__VA_ARGS__::threads, blocks)                           \
-    conv2d_dgrad_##suffix(Conv2dParams p, const T* __restrict__ dy, const T* __restrict__ w,             \
-                          T* __restrict__ dx, float* __restrict__ parts) {                               \
-        dgrad<__VA_ARGS__, vectors>(p, dy, w, dx, parts);                                                \
-    }                                                                                                    \
+#define DGRAD(suffix, T, vectors, blocks, Multiply)                                                     \
+    extern "C" __global__ void __launch_bounds__(Multiply::threads, blocks) conv2d_dgrad_##suffix(      \
+        Conv2dParams p, const T* __restrict__ dy, const T* __restrict__ w, T* __restrict__ dx,          \
+        float* __restrict__ parts) {                                                                    \
+        dgrad<Multiply, vectors>(p, dy, w, dx, parts);                                                  \
+    }                                                                                                   \
     EXPORT_KERNEL(conv2d_dgrad_##suffix)
 
-#define DGRAD_TILES(math, T, Large, Small)   \
-    DGRAD(128_##math, T, true, 2, Large);    \
-    DGRAD(64_##math, T, true, 4, Small);     \
-    DGRAD(scalar_##math, T, false, 3, Small)
-
-DGRAD_TILES(f32, float, F32Large, F32Small);
-DGRAD_TILES(tf32, float, Tf32Large, Tf32Small);
-DGRAD_TILES(f16, __half, F16Large, F16Small);
-DGRAD_TILES(bf16, __nv_bfloat16, Bf16Large, Bf16Small);
+CONV_TILES(DGRAD);

@@ -1,10 +1,12 @@
 // Convolution, forward: the product of conv2d.cu whose rows are output pixels.
 //
 // Mathematics. With stride σ, padding π, dilation δ,
-//   y[n, p, q, k] = f(Σ x[n, p·σ - π + r·δ, q·σ - π + s·δ, c] · w[k, r, s, c] + bias[k] + residual[n, p, q, k])
-// over all r, s, c; f is the identity or ReLU, bias and residual may be left out.
+//   y[n, p, q, k] = f(scale[k] · (Σ x[n, p·σ - π + r·δ, q·σ - π + s·δ, c] · w[k, r, s, c] + bias[k])
+//                     + shift[k] + residual[n, p, q, k])
+// over all r, s, c; f is the identity or ReLU, and all that is added or multiplied may be left out
+// (include/epilogue.cuh).
 //
-// Shapes. x: [N, H, W, C], w: [K, R, S, C], bias: [K], y and residual: [N, P, Q, K].
+// Shapes. x: [N, H, W, C], w: [K, R, S, C], scale, shift, bias: [K], y and residual: [N, P, Q, K].
 //
 // Method. D[(n, p, q), k], depth (r, s, c): both operands lie along the depth, since channels are what is
 // contiguous in maps and filters. For batch normalisation each block also leaves mean and Σ (y - mean)² of
@@ -19,16 +21,14 @@
 // from L2; filters once for each row tile, from L2; y written once. Depth in parts: 4 bytes of scratch
 // written and read for each element of y and part.
 
-#include "include/conv_operands.cuh"
-#include "include/ffma.cuh"
-#include "include/tensor_core.cuh"
+#include "include/conv_tiles.cuh"
 #include "include/params/conv2d.h"
 
 namespace {
 
 template <class Multiply, bool vectors, class T>
-__device__ __forceinline__ void fprop(const Conv2dParams& p, const T* x, const T* w, const T* bias,
-                                      const T* residual, T* y, float* parts, float* statistics) {
+__device__ __forceinline__ void fprop(const Conv2dParams& p, const T* x, const T* w, Epilogue<T> epilogue,
+                                      float* statistics) {
     using A = typename Multiply::A;
     using B = typename Multiply::B;
     const unsigned row = blockIdx.x / p.column_tiles * A::extent;
@@ -40,48 +40,29 @@ __device__ __forceinline__ void fprop(const Conv2dParams& p, const T* x, const T
     MatrixRows<B, Multiply::threads, vectors> b(w, p.filters, depth, column, slabs.first);
     auto tile = staged_product<Multiply>(a, b, slabs.count);
 
-    float* part = parts ? parts + size_t(blockIdx.y) * p.elements : nullptr;
-    Epilogue<T> epilogue{y, part, bias, residual, p.relu != 0, p.wide != 0, p.filters};
+    if (epilogue.parts) epilogue.parts += size_t(blockIdx.y) * p.elements;  // of this part
     const unsigned filters = p.filters, rows = p.batch * p.output[0] * p.output[1];
     write_tile<Multiply::threads>(tile, epilogue, row, rows, column,
                                   [=](unsigned pixel) { return size_t(pixel) * filters; });
     if (statistics) {
         float* out = statistics + 2 * (size_t(row / A::extent) * filters + column);
-        column_statistics<Multiply::threads, T>(tile, min(rows - row, A::extent), filters - column, out);
+        column_statistics<Multiply::threads, T>(tile, min(rows - row, A::extent), filters - column,
+                                                epilogue.bias ? epilogue.bias + column : nullptr, out);
     }
 }
 
-template <class T, unsigned side> using A = Slab<T, side, true>;
-template <class T, unsigned side> using B = Slab<T, side, true>;
-template <unsigned side, unsigned n> using F32 = Ffma<A<float, side>, B<float, side>, 8, n>;
-template <class T, unsigned side> using Mma = TensorCore<A<T, side>, B<T, side>, 2, side / 32>;
-
-using F32Large = F32<128, 8>;
-using F32Small = F32<64, 4>;
-using Tf32Large = Mma<float, 128>;
-using Tf32Small = Mma<float, 64>;
-using F16Large = Mma<__half, 128>;
-using F16Small = Mma<__half, 64>;
-using Bf16Large = Mma<__nv_bfloat16, 128>;
-using Bf16Small = Mma<__nv_bfloat16, 64>;
+using Tiles = ConvTiles<true, true>;
 
 }  // namespace
 
-#define FPROP(suffix, T, vectors, blocks, ...)                                                           \
-    extern "C" __global__ void __launch_bounds__(__VA_ARGS__::threads, blocks) conv2d_fprop_##suffix(    \
-        Conv2dParams p, const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias,    \
-        const T* __restrict__ residual, T* __restrict__ y, float* __restrict__ parts,                    \
-        float* __restrict__ statistics) {                                                                \
-        fprop<__VA_ARGS__, vectors>(p, x, w, bias, residual, y, parts, statistics);                      \
-    }                                                                                                    \
+#define FPROP(suffix, T, vectors, blocks, Multiply)                                                     \
+    extern "C" __global__ void __launch_bounds__(Multiply::threads, blocks) conv2d_fprop_##suffix(      \
+        Conv2dParams p, const T* __restrict__ x, const T* __restrict__ w, const float* __restrict__ scale,\
+        const float* __restrict__ shift, const T* __restrict__ bias, const T* __restrict__ residual,    \
+        T* __restrict__ y, float* __restrict__ parts, float* __restrict__ statistics) {                 \
+        fprop<Multiply, vectors, T>(                                                                    \
+            p, x, w, {y, parts, scale, shift, bias, residual, p.relu != 0, p.wide != 0, p.filters}, statistics);\
+    }                                                                                                   \
     EXPORT_KERNEL(conv2d_fprop_##suffix)
 
-#define FPROP_TILES(math, T, Large, Small)   \
-    FPROP(128_##math, T, true, 2, Large);    \
-    FPROP(64_##math, T, true, 4, Small);     \
-    FPROP(scalar_##math, T, false, 3, Small)
-
-FPROP_TILES(f32, float, F32Large, F32Small);
-FPROP_TILES(tf32, float, Tf32Large, Tf32Small);
-FPROP_TILES(f16, __half, F16Large, F16Small);
-FPROP_TILES(bf16, __nv_bfloat16, Bf16Large, Bf16Small);
+CONV_TILES(FPROP);

@@ -16,9 +16,7 @@
 // Cost. 2·N·P·Q·K·R·S·C FLOPs; dy is read once for each column tile, x once for each row tile and tap, all
 // but the first time from L2; 4·K·R·S·C bytes of scratch written and read for each part.
 
-#include "include/conv_operands.cuh"
-#include "include/ffma.cuh"
-#include "include/tensor_core.cuh"
+#include "include/conv_tiles.cuh"
 #include "include/params/conv2d.h"
 
 namespace {
@@ -38,41 +36,21 @@ __device__ __forceinline__ void wgrad(const Conv2dParams& p, const T* x, const T
     auto tile = staged_product<Multiply>(a, b, slabs.count);
 
     float* part = parts ? parts + size_t(blockIdx.y) * p.elements : nullptr;
-    Epilogue<T> epilogue{dw, part, nullptr, nullptr, false, p.wide != 0, columns};
+    const auto epilogue = Epilogue<T>::plain(dw, part, p.wide != 0, columns);
     write_tile<Multiply::threads>(tile, epilogue, row, p.filters, column,
                                   [=](unsigned filter) { return size_t(filter) * columns; });
 }
 
-template <class T, unsigned side> using A = Slab<T, side, false>;
-template <class T, unsigned side> using B = Slab<T, side, false>;
-template <unsigned side, unsigned n> using F32 = Ffma<A<float, side>, B<float, side>, 8, n>;
-template <class T, unsigned side> using Mma = TensorCore<A<T, side>, B<T, side>, 2, side / 32>;
-
-using F32Large = F32<128, 8>;
-using F32Small = F32<64, 4>;
-using Tf32Large = Mma<float, 128>;
-using Tf32Small = Mma<float, 64>;
-using F16Large = Mma<__half, 128>;
-using F16Small = Mma<__half, 64>;
-using Bf16Large = Mma<__nv_bfloat16, 128>;
-using Bf16Small = Mma<__nv_bfloat16, 64>;
+using Tiles = ConvTiles<false, false>;
 
 }  // namespace
 
-#define WGRAD(suffix, T, vectors, blocks, ...)                                                           \
-    extern "C" __global__ void __launch_bounds__(__VA_ARGS__::threads, blocks)                           \
-    conv2d_wgrad_##suffix(Conv2dParams p, const T* __restrict__ x, const T* __restrict__ dy,             \
-                          T* __restrict__ dw, float* __restrict__ parts) {                               \
-        wgrad<__VA_ARGS__, vectors>(p, x, dy, dw, parts);                                                \
-    }                                                                                                    \
+#define WGRAD(suffix, T, vectors, blocks, Multiply)                                                     \
+    extern "C" __global__ void __launch_bounds__(Multiply::threads, blocks) conv2d_wgrad_##suffix(      \
+        Conv2dParams p, const T* __restrict__ x, const T* __restrict__ dy, T* __restrict__ dw,          \
+        float* __restrict__ parts) {                                                                    \
+        wgrad<Multiply, vectors>(p, x, dy, dw, parts);                                                  \
+    }                                                                                                   \
     EXPORT_KERNEL(conv2d_wgrad_##suffix)
 
-#define WGRAD_TILES(math, T, Large, Small)   \
-    WGRAD(128_##math, T, true, 2, Large);    \
-    WGRAD(64_##math, T, true, 4, Small);     \
-    WGRAD(scalar_##math, T, false, 3, Small)
-
-WGRAD_TILES(f32, float, F32Large, F32Small);
-WGRAD_TILES(tf32, float, Tf32Large, Tf32Small);
-WGRAD_TILES(f16, __half, F16Large, F16Small);
-WGRAD_TILES(bf16, __nv_bfloat16, Bf16Large, Bf16Small);
+CONV_TILES(WGRAD);

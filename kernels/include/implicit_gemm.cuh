@@ -23,11 +23,11 @@
 //           two v each: what a tf32 fragment reads).
 //
 // The result passes through shared memory on its way out (`Staged`), so that every kind of
-// multiplication writes 16-byte vectors along the rows of D.
+// multiplication writes 16-byte vectors along the rows of D. What is done to it there: epilogue.cuh.
 #pragma once
 
 #include "copy.cuh"
-#include "numbers.cuh"
+#include "epilogue.cuh"
 
 constexpr unsigned SLAB_BYTES = 64;
 
@@ -104,62 +104,6 @@ __device__ __forceinline__ void multiply_slabs(Multiply& multiply, LoadA& a, Loa
     __syncthreads();
 }
 
-template <unsigned width> __device__ __forceinline__ void store_floats(const float (&values)[width], float* to) {
-    constexpr unsigned four = width < 4 ? width : 4;
-#pragma unroll
-    for (unsigned e = 0; e < width; e += four) {
-        Pack<float, four> pack;
-        float some[four];
-#pragma unroll
-        for (unsigned i = 0; i < four; ++i) some[i] = values[e + i];
-        pack.pack(some);
-        pack.store(to + e);
-    }
-}
-
-// What happens to a result between the accumulator and memory.
-template <class T> struct Epilogue {
-    T* result;
-    float* parts;       // not null: f32 sums of this part of the depth go here instead, nothing added
-    const T* bias;      // of a column; may be null
-    const T* residual;  // like the result; may be null
-    bool relu, wide;
-    unsigned columns;  // of D
-
-    template <unsigned width>
-    __device__ __forceinline__ void finish(float (&values)[width], size_t at, unsigned column) const {
-        Pack<T, width> pack;
-        float more[width];
-        if (!parts && bias) {
-            pack.load(bias + column);
-            pack.unpack(more);
-#pragma unroll
-            for (unsigned e = 0; e < width; ++e) values[e] += more[e];
-        }
-        if (!parts && residual) {
-            pack.load(residual + at);
-            pack.unpack(more);
-#pragma unroll
-            for (unsigned e = 0; e < width; ++e) values[e] += more[e];
-        }
-        if (!parts && relu) {
-            // Written so that NaN stays NaN.
-#pragma unroll
-            for (unsigned e = 0; e < width; ++e) values[e] = values[e] < 0.0f ? 0.0f : values[e];
-        }
-        if constexpr (sizeof(T) == 4) {
-            pack.pack(values);
-            pack.store((parts ? parts : result) + at);
-            return;
-        } else if (parts) {
-            store_floats<width>(values, parts + at);
-            return;
-        }
-        pack.pack(values);
-        pack.store(result + at);
-    }
-};
-
 // Writes the staged tile whose corner is (row, column) of D; `place(row)` is the element offset of a row.
 template <unsigned threads, unsigned width, class Tile, class T, class Place>
 __device__ __forceinline__ void write_tile_by(const Tile& tile, const Epilogue<T>& epilogue, unsigned row,
@@ -218,21 +162,25 @@ __device__ __forceinline__ auto staged_product(LoadA& a, LoadB& b, unsigned slab
     return tile;
 }
 
-// Mean and Σ (y - mean)² of each column of a tile, of its first `rows` rows, as they are stored (rounded
-// to T): two floats per column to `out`. Half of the threads take the upper rows, half the lower ones.
+// Mean and Σ (y - mean)² of each column of a tile, of its first `rows` rows, as they are stored (with the
+// columns' bias, which may be null, rounded to T): two floats per column to `out`. Half of the threads take
+// the upper rows, half the lower ones.
 template <unsigned threads, class T, class Tile>
-__device__ __forceinline__ void column_statistics(const Tile& tile, unsigned rows, unsigned columns, float* out) {
+__device__ __forceinline__ void column_statistics(const Tile& tile, unsigned rows, unsigned columns, const T* bias,
+                                                  float* out) {
     static_assert(threads == 2 * Tile::columns, "two threads for each column");
     SHARED(float, halves, [2][Tile::columns]);
     const unsigned column = threadIdx.x % Tile::columns, half = threadIdx.x / Tile::columns;
     const unsigned first = half * (Tile::rows / 2), last = min(rows, first + Tile::rows / 2);
+    const float more = bias && column < columns ? to_float(bias[column]) : 0.0f;
+    auto stored = [&](unsigned row) { return to_float(round_to<T>(tile(row, column) + more)); };
     float sum = 0.0f, squares = 0.0f;
-    for (unsigned row = first; row < last; ++row) sum += to_float(round_to<T>(tile(row, column)));
+    for (unsigned row = first; row < last; ++row) sum += stored(row);
     halves[half][column] = sum;
     __syncthreads();
     const float mean = (halves[0][column] + halves[1][column]) / float(rows);
     for (unsigned row = first; row < last; ++row) {
-        float distance = to_float(round_to<T>(tile(row, column))) - mean;
+        float distance = stored(row) - mean;
         squares = fmaf(distance, distance, squares);
     }
     __syncthreads();

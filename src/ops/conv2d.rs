@@ -1,8 +1,9 @@
 //! 2-d convolution (cross-correlation, as everywhere in the field) of NHWC maps.
 
 use super::fallback::{self, kernel_device};
+use super::product::{self, Epilogue};
 use super::{
-    Case, Cost, Declaration, Input, Operation, Output, Saved, arity, product, result_of, same_kind,
+    Case, Cost, Declaration, Input, Operation, Output, Saved, arity, result_of, same_kind,
 };
 use crate::cpu::conv2d::{self as kernels, ConvShape};
 use crate::tensor::{Shape, Tensor};
@@ -127,7 +128,11 @@ impl Operation for Conv2d {
         }
         let g = self.extents(x.shape(), w.shape())?;
         if kernel_device(inputs).is_some() {
-            if let Err(why) = product::forward(NAME, &g, inputs, &mut y) {
+            let with = Epilogue {
+                bias: inputs.get(2).copied(),
+                ..Epilogue::default()
+            };
+            if let Err(why) = product::forward(NAME, &g, [x, w], with, &mut y) {
                 return fallback::forward(self, inputs, saved, why);
             }
             saved.keep([x, w]);

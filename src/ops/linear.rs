@@ -1,8 +1,9 @@
 //! Fully connected layer.
 
 use super::fallback::{self, kernel_device};
+use super::product::{self, Epilogue};
 use super::{
-    Case, Cost, Declaration, Input, Operation, Output, Saved, arity, product, result_of, same_kind,
+    Case, Cost, Declaration, Input, Operation, Output, Saved, arity, result_of, same_kind,
 };
 use crate::cpu::linear::{self as kernels, LinearShape};
 use crate::kernels::linear::as_convolution;
@@ -59,7 +60,11 @@ impl Operation for Linear {
         }
         let g = Self::extents(x.shape(), w.shape())?;
         if kernel_device(inputs).is_some() {
-            if let Err(why) = product::forward(NAME, &as_convolution(g), inputs, &mut y) {
+            let with = Epilogue {
+                bias: inputs.get(2).copied(),
+                ..Epilogue::default()
+            };
+            if let Err(why) = product::forward(NAME, &as_convolution(g), [x, w], with, &mut y) {
                 return fallback::forward(self, inputs, saved, why);
             }
             saved.keep([x, w]);

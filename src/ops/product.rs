@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::cpu::conv2d::ConvShape;
 use crate::device::Device;
 use crate::kernels::Address;
-use crate::kernels::conv2d::{BiasGradient, Direction, Fprop, Math, Plan};
-use crate::tensor::{DType, Tensor};
+use crate::kernels::conv2d::{self, BiasGradient, Direction, Fprop, Math, Plan, Target};
+use crate::tensor::{DType, Shape, Tensor};
 use crate::{Error, Result};
 
 static TF32: AtomicBool = AtomicBool::new(false);
@@ -55,28 +55,104 @@ impl Scratch {
     }
 }
 
-/// Writes `y` from maps, filters and perhaps a bias.
+fn target(device: Device) -> Result<Target> {
+    Ok(Target {
+        capability: device.capability()?,
+        multiprocessors: device.multiprocessors()?,
+    })
+}
+
+/// What happens to the product x · w before it is y = f(scale · (x · w + bias) + shift + residual).
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Epilogue<'a> {
+    /// \[k\], of y's type.
+    pub bias: Option<&'a Tensor>,
+    /// Scale and shift, \[k\] each, f32: batch normalisation by known statistics.
+    pub affine: Option<[&'a Tensor; 2]>,
+    /// Like y.
+    pub residual: Option<&'a Tensor>,
+    /// Whether f(v) is max(v, 0), not v.
+    pub relu: bool,
+    /// Whether the statistics of y are wanted, which then has no affine part, no residual and no ReLU.
+    pub statistics: bool,
+}
+
+impl Epilogue<'_> {
+    /// Refuses what does not lie where y does, or has not the size and type that kernels read.
+    fn check(&self, op: &'static str, k: usize, y: &Tensor) -> Result<()> {
+        let channels = Shape::from([k]);
+        let vectors = self.bias.into_iter().map(|b| (b, &channels, y.dtype()));
+        let floats = self.affine.into_iter().flatten();
+        let all = vectors
+            .chain(floats.map(|v| (v, &channels, DType::F32)))
+            .chain(self.residual.map(|r| (r, y.shape(), y.dtype())));
+        for (tensor, shape, dtype) in all {
+            if tensor.shape() != shape || tensor.dtype() != dtype || tensor.device() != y.device() {
+                let what = format!(
+                    "{} of shape {} on {} beside a result of shape {} on {}",
+                    tensor.dtype(),
+                    tensor.shape(),
+                    tensor.device(),
+                    y.shape(),
+                    y.device()
+                );
+                return Err(Error::shape(op, what));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes `y` from maps `x` and filters `w`. Returns the statistics that `with` asks for: mean and biased
+/// variance of each channel of y as it is stored, \[k\] each, f32.
 ///
 /// # Errors
 /// [`Error::DType`] and [`Error::Shape`] for what the kernels do not do.
-pub(super) fn forward(
+pub(crate) fn forward(
     op: &'static str,
     g: &ConvShape,
-    inputs: &[&Tensor],
+    [x, w]: [&Tensor; 2],
+    with: Epilogue,
     y: &mut Tensor,
-) -> Result<()> {
+) -> Result<Option<[Tensor; 2]>> {
     let device = y.device();
     let math = math(op, y.dtype())?;
-    let plan = Plan::new(g, math, Direction::Fprop, false, device.multiprocessors()?)?;
+    with.check(op, g.k, y)?;
+    let plan = Plan::new(g, math, Direction::Fprop, with.statistics, target(device)?)?;
     let mut scratch = Scratch::new(plan.scratch_bytes(), device)?;
-    let with = Fprop {
-        x: inputs[0].address(),
-        w: inputs[1].address(),
-        bias: inputs.get(2).map(|b| b.address()).unwrap_or_default(),
-        y: y.address_mut()?,
-        ..Fprop::default()
+    let bytes = if with.statistics {
+        4 * plan.statistics_len()
+    } else {
+        0
     };
-    device.launch_all(&plan.fprop(with, scratch.address()?)?)
+    let mut tiles = Scratch::new(bytes, device)?;
+    let address = |tensor: Option<&Tensor>| tensor.map(Tensor::address).unwrap_or_default();
+    let with_addresses = Fprop {
+        x: x.address(),
+        w: w.address(),
+        y: y.address_mut()?,
+        epilogue: conv2d::Epilogue {
+            bias: address(with.bias),
+            scale: address(with.affine.map(|[scale, _]| scale)),
+            shift: address(with.affine.map(|[_, shift]| shift)),
+            residual: address(with.residual),
+            relu: with.relu,
+            statistics: tiles.address()?,
+        },
+    };
+    device.launch_all(&plan.fprop(with_addresses, scratch.address()?)?)?;
+    if !with.statistics {
+        return Ok(None);
+    }
+    let channels = || Tensor::empty([g.k], DType::F32, device);
+    let (mut mean, mut variance) = (channels()?, channels()?);
+    let join = plan.statistics(
+        tiles.address()?,
+        mean.address_mut()?,
+        variance.address_mut()?,
+    );
+    device.launch(&join)?;
+    Ok(Some([mean, variance]))
 }
 
 /// The wanted gradients of maps, filters and bias.
@@ -92,13 +168,13 @@ pub(super) fn vjp(
 ) -> Result<Vec<Option<Tensor>>> {
     let device = dy.device();
     let math = math(op, dy.dtype())?;
-    let multiprocessors = device.multiprocessors()?;
+    let target = target(device)?;
     let mut gradients: Vec<Option<Tensor>> = wanted.iter().map(|_| None).collect();
     for (direction, like, slot) in [(Direction::Dgrad, x, 0), (Direction::Wgrad, w, 1)] {
         if !wanted[slot] {
             continue;
         }
-        let plan = Plan::new(g, math, direction, false, multiprocessors)?;
+        let plan = Plan::new(g, math, direction, false, target)?;
         let mut scratch = Scratch::new(plan.scratch_bytes(), device)?;
         let mut gradient = like.empty_like()?;
         let (to, between) = (gradient.address_mut()?, scratch.address()?);
@@ -110,7 +186,7 @@ pub(super) fn vjp(
         gradients[slot] = Some(gradient);
     }
     if let Some(true) = wanted.get(2) {
-        let plan = BiasGradient::new(dy.len() / g.k, g.k, dy.dtype(), multiprocessors)?;
+        let plan = BiasGradient::new(dy.len() / g.k, g.k, dy.dtype(), target.multiprocessors)?;
         let mut scratch = Scratch::new(plan.scratch_bytes(), device)?;
         let mut db = Tensor::empty([g.k], dy.dtype(), device)?;
         let (to, between) = (db.address_mut()?, scratch.address()?);

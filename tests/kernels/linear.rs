@@ -2,8 +2,7 @@
 
 use half::{bf16, f16};
 use whatwhere::cpu::linear::{self as cpu, LinearShape};
-use whatwhere::kernels::Address;
-use whatwhere::kernels::conv2d::{Direction, Fprop, Math, Plan};
+use whatwhere::kernels::conv2d::{Direction, Epilogue, Fprop, Math, Plan, Target};
 use whatwhere::kernels::emulator::{Memory, Schedule};
 use whatwhere::kernels::linear::as_convolution;
 use whatwhere::rng::{Key, Purpose};
@@ -50,12 +49,16 @@ fn check<T: Number>(math: Math) {
         let typed = |values: &[f64]| -> Vec<T> { values.iter().map(|&v| T::of(v)).collect() };
         let upload = |values: &[f64]| Memory::from_slice(&typed(values)).unwrap();
         let [x, w, dy, bias] = [&x, &w, &dy, &bias].map(|values| upload(values));
+        let target = Target {
+            capability: 80,
+            multiprocessors: 1,
+        };
         for (direction, want) in [
             (Direction::Fprop, typed(&y)),
             (Direction::Dgrad, typed(&dx)),
             (Direction::Wgrad, typed(&dw)),
         ] {
-            let plan = Plan::new(&as_convolution(g), math, direction, false, 1).unwrap();
+            let plan = Plan::new(&as_convolution(g), math, direction, false, target).unwrap();
             for schedule in Schedule::all() {
                 let out = Memory::<T>::uninitialised(want.len()).unwrap();
                 let scratch = Memory::<f32>::uninitialised(plan.scratch_bytes() / 4).unwrap();
@@ -65,11 +68,11 @@ fn check<T: Number>(math: Math) {
                         let with = Fprop {
                             x: x.address(),
                             w: w.address(),
-                            bias: bias.address(),
                             y: to,
-                            residual: Address(0),
-                            relu: false,
-                            statistics: Address(0),
+                            epilogue: Epilogue {
+                                bias: bias.address(),
+                                ..Epilogue::default()
+                            },
                         };
                         plan.fprop(with, scratch)
                     }

@@ -2,11 +2,11 @@
 
 use super::super::params::Conv2dSumParams;
 use super::super::{Address, Launch};
-use super::{NAME, NULL, VECTOR, aligned};
+use super::{Epilogue, NAME, VECTOR, aligned};
 use crate::tensor::DType;
 use crate::{Error, Result};
 
-pub(super) const SUM_THREADS: u32 = 256;
+const SUM_THREADS: u32 = 256;
 const FINISH: [&str; 3] = [
     "conv2d_finish_f32",
     "conv2d_finish_f16",
@@ -31,12 +31,50 @@ fn named(dtype: DType, kernels: [&'static str; 3]) -> Result<&'static str> {
     }
 }
 
-pub(super) fn finish(dtype: DType, params: Conv2dSumParams, parts: Address) -> Result<Launch> {
+/// Adds the `parts` of a result of `elements` elements, `columns` in a row, and finishes it.
+pub(super) fn finish(
+    dtype: DType,
+    [elements, columns, parts]: [usize; 3],
+    with: Epilogue,
+    scratch: Address,
+    result: Address,
+) -> Result<Launch> {
+    let params = Conv2dSumParams {
+        elements: elements as u32,
+        columns: columns as u32,
+        rows: 0,
+        part: parts as u32,
+        lanes: 1,
+        wide: columns.is_multiple_of(4) as u32,
+        relu: with.relu as u32,
+    };
     let blocks = params.elements.div_ceil(4 * SUM_THREADS);
-    let kernel = named(dtype, FINISH)?;
-    Ok(Launch::new(kernel, [blocks, 1, 1], SUM_THREADS)
-        .params(params)
-        .pointer(parts))
+    Ok(
+        Launch::new(named(dtype, FINISH)?, [blocks, 1, 1], SUM_THREADS)
+            .params(params)
+            .pointer(scratch)
+            .pointer(with.scale)
+            .pointer(with.shift)
+            .pointer(with.bias)
+            .pointer(with.residual)
+            .pointer(result),
+    )
+}
+
+/// Joins the statistics of tiles of `part` rows each; takes their address, that of the means and that of
+/// the variances.
+pub(super) fn join(rows: usize, part: usize, columns: usize) -> Launch {
+    let params = Conv2dSumParams {
+        elements: columns as u32,
+        columns: columns as u32,
+        rows: rows as u32,
+        part: part as u32,
+        lanes: 1,
+        wide: 0,
+        relu: 0,
+    };
+    let blocks = columns.div_ceil(SUM_THREADS as usize / 32) as u32;
+    Launch::new("conv2d_statistics", [blocks, 1, 1], SUM_THREADS).params(params)
 }
 
 /// The gradient of a bias, planned: sums of the columns of dy \[rows, columns\].
@@ -106,15 +144,9 @@ impl BiasGradient {
             .params(p)
             .pointer(dy)
             .pointer(scratch);
-        let sums = Conv2dSumParams {
-            part: self.parts as u32,
-            wide: p.columns.is_multiple_of(4) as u32,
-            ..p
-        };
-        let sum = finish(self.dtype, sums, scratch)?
-            .pointer(NULL)
-            .pointer(NULL)
-            .pointer(db);
+        let columns = p.columns as usize;
+        let cut = [columns, columns, self.parts];
+        let sum = finish(self.dtype, cut, Epilogue::default(), scratch, db)?;
         Ok([partial, sum])
     }
 }
