@@ -228,7 +228,7 @@ fn serve(cut: u32) -> Outcome<()> {
             continue;
         }
         let began = Instant::now();
-        let moment = Moment { seed: 0, at };
+        let moment = Moment::new(0, at);
         step.run(&mut network, moment, images.clone(), &labels)?;
         at += 1;
         println!("{}", began.elapsed().as_secs_f64());

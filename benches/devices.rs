@@ -187,7 +187,7 @@ fn workloads(full: bool) -> Vec<Workload> {
             json!({"op": "bilinear_resize", "output": side(112)}),
         ),
         of(
-            Box::new(shuffle),
+            Box::new(shuffle.clone()),
             vec![map(56, 64)],
             json!({"op": "spatial_shuffle"}),
         ),

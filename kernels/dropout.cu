@@ -3,9 +3,11 @@
 // Mathematics. Mask value i is decided by word i mod 4 of Philox block ⌊i/4⌋ of the key (the counter is
 // the block's number, low and high word, then zeros): 0 if the word is below p · 2³². The same bits as
 // src/cpu/dropout.rs. By element, i is the element; by channel, i = n·C + c, for all pixels alike.
-// Nothing is stored: the vjp is the same kernel on dy.
+// Nothing is stored: the vjp is the same kernel on dy. The key is given whole, or made here of the step's
+// number in memory, so that a captured launch draws anew each time it is replayed.
 //
 // Shapes. By element: flat arrays. By channel: [batch, pixels, channels], one plane of blocks an image.
+// step: [2] words of the step's number, low one first, or null.
 //
 // Method and geometry. By element: 16 bytes a thread, four times, and one Philox block for every four
 // elements; grid ceil(elements / (1024 · 4 or 8)), block 256. By channel: `columns.cuh` on the pixels of an
@@ -22,8 +24,8 @@ namespace {
 
 // `width` mask values from number `first` on; vectors begin at multiples of four.
 template <int width>
-__device__ __forceinline__ void draw(const DropoutParams& p, unsigned long long first, float (&mask)[width]) {
-    const uint2 key = {p.key[0], p.key[1]};
+__device__ __forceinline__ void draw(const DropoutParams& p, uint2 key, unsigned long long first,
+                                     float (&mask)[width]) {
     auto value = [&](unsigned word) { return word < p.threshold ? 0.0f : p.kept; };
     if constexpr (width == 1) {
         unsigned long long block = first / 4;
@@ -51,7 +53,10 @@ __device__ __forceinline__ Pack<T, width> masked(Pack<T, width> x, const float (
     return x;
 }
 
-template <class T> __device__ void elements(const DropoutParams& p, const T* __restrict__ x, T* __restrict__ y) {
+template <class T>
+__device__ void elements(const DropoutParams& p, const unsigned* step_number, const T* __restrict__ x,
+                         T* __restrict__ y) {
+    const uint2 key = key_of_block(p.key, step_number);
     constexpr int width = Vector<T>::size, stride = ELEMENTWISE_THREADS * width;
     size_t at = size_t(blockIdx.x) * (ELEMENTWISE_STEPS * stride) + threadIdx.x * width;
     float mask[width];
@@ -60,7 +65,7 @@ template <class T> __device__ void elements(const DropoutParams& p, const T* __r
         Pack<T, width> pack;
         const bool whole = at + width <= p.elements;
         if (whole) pack.load(x + at);
-        draw(p, at, mask);
+        draw(p, key, at, mask);
         if (whole) {
             masked(pack, mask).store(y + at);
         } else {
@@ -72,10 +77,12 @@ template <class T> __device__ void elements(const DropoutParams& p, const T* __r
 }
 
 template <class T, int width>
-__device__ void channels(const DropoutParams& p, const T* __restrict__ x, T* __restrict__ y) {
+__device__ void channels(const DropoutParams& p, const unsigned* step_number, const T* __restrict__ x,
+                         T* __restrict__ y) {
+    const uint2 key = key_of_block(p.key, step_number);
     const Walk<width> walk(p.pixels, p.channels, p.vectors, p.slab_rows);
     float mask[width];
-    draw(p, (unsigned long long)(blockIdx.z) * p.channels + walk.channel, mask);
+    draw(p, key, (unsigned long long)(blockIdx.z) * p.channels + walk.channel, mask);
     const size_t image = size_t(blockIdx.z) * p.pixels * p.channels;
     walk.template down<4>([&](auto steps, unsigned row) {
         constexpr int rows = decltype(steps)::value;
@@ -91,18 +98,20 @@ __device__ void channels(const DropoutParams& p, const T* __restrict__ x, T* __r
 
 #define DROPOUT(suffix, T)                                                                              \
     extern "C" __global__ void __launch_bounds__(ELEMENTWISE_THREADS)                                   \
-    dropout_##suffix(DropoutParams p, const T* __restrict__ x, T* __restrict__ y) {                     \
-        elements<T>(p, x, y);                                                                           \
+    dropout_##suffix(DropoutParams p, const unsigned* step, const T* __restrict__ x, T* __restrict__ y) { \
+        elements<T>(p, step, x, y);                                                                     \
     }                                                                                                   \
     EXPORT_KERNEL(dropout_##suffix);                                                                    \
     extern "C" __global__ void __launch_bounds__(COLUMN_THREADS)                                        \
-    dropout_channels_##suffix(DropoutParams p, const T* __restrict__ x, T* __restrict__ y) {            \
-        channels<T, Vector<T>::size>(p, x, y);                                                          \
+    dropout_channels_##suffix(DropoutParams p, const unsigned* step, const T* __restrict__ x,           \
+                              T* __restrict__ y) {                                                      \
+        channels<T, Vector<T>::size>(p, step, x, y);                                                    \
     }                                                                                                   \
     EXPORT_KERNEL(dropout_channels_##suffix);                                                           \
     extern "C" __global__ void __launch_bounds__(COLUMN_THREADS)                                        \
-    dropout_channels_scalar_##suffix(DropoutParams p, const T* __restrict__ x, T* __restrict__ y) {     \
-        channels<T, 1>(p, x, y);                                                                        \
+    dropout_channels_scalar_##suffix(DropoutParams p, const unsigned* step, const T* __restrict__ x,    \
+                                     T* __restrict__ y) {                                               \
+        channels<T, 1>(p, step, x, y);                                                                  \
     }                                                                                                   \
     EXPORT_KERNEL(dropout_channels_scalar_##suffix)
 

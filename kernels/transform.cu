@@ -5,9 +5,11 @@
 //   y[n, i, j, c] = table[c][x[s, i + dy, j' + dx, c]],   j' = j or W − 1 − j;
 // beyond the image's edge stands byte 0. (dy, dx, mirror) are drawn from Philox with the key of (seed,
 // epoch, s), so they depend on nothing else: the bits are those of `data::Augment::draw`, and in f32 the
-// result is that of `data::Transform`, bit for bit.
+// result is that of `data::Transform`, bit for bit. Epoch and indices are read from memory, so that a
+// captured launch makes another batch each time it is replayed.
 //
 // Shapes. x: [samples, H, W, 3] of bytes; labels: [samples] of i32, or null; indices: [batch] of i32;
+// epoch: [2] words, low one first, or null for the one in the parameters;
 // table: [3, 256] of f32, made by the host, so no kernel divides; y: [batch, H, W, 3]; its labels: [batch].
 // An index that is no sample gives NaN and the label −1.
 //
@@ -33,9 +35,10 @@ struct Placement {
     unsigned mirror;
 };
 
-__device__ __forceinline__ Placement drawn_for(const TransformParams& p, unsigned sample) {
+__device__ __forceinline__ Placement drawn_for(const TransformParams& p, const unsigned* epoch, unsigned sample) {
     if (!p.augment) return {0, 0, 0};
-    const uint4 key = philox4x32({p.seed[0], p.seed[1]}, make_uint4(p.epoch[0], p.epoch[1], sample, p.purpose));
+    const unsigned low = epoch ? epoch[0] : p.epoch[0], high = epoch ? epoch[1] : p.epoch[1];
+    const uint4 key = philox4x32({p.seed[0], p.seed[1]}, make_uint4(low, high, sample, p.purpose));
     Stream stream({key.x, key.y}, 0);
     const int pad = int(p.pad);
     const int dy = int(stream.below(2 * p.pad + 1)) - pad, dx = int(stream.below(2 * p.pad + 1)) - pad;
@@ -45,7 +48,7 @@ __device__ __forceinline__ Placement drawn_for(const TransformParams& p, unsigne
 template <class T, int size>
 __device__ void transform(const TransformParams& p, const uint8_t* __restrict__ images,
                           const int* __restrict__ labels, const int* __restrict__ indices,
-                          const float* __restrict__ table, T* __restrict__ batch, int* __restrict__ batch_labels) {
+                          const unsigned* __restrict__ epoch, const float* __restrict__ table, T* __restrict__ batch, int* __restrict__ batch_labels) {
     SHARED(float, values, [channels * values_of_byte]);
     SHARED(Placement, drawn, [1]);
     const int height = int(p.height), width = int(p.width);
@@ -53,7 +56,7 @@ __device__ void transform(const TransformParams& p, const uint8_t* __restrict__ 
     const bool known = sample < p.samples;
     for (unsigned i = threadIdx.x; i < channels * values_of_byte; i += threads) values[i] = table[i];
     if (threadIdx.x == 0) {
-        drawn[0] = drawn_for(p, sample);
+        drawn[0] = drawn_for(p, epoch, sample);
         if (labels && blockIdx.x == 0) batch_labels[blockIdx.y] = known ? labels[sample] : -1;
     }
     __syncthreads();
@@ -88,9 +91,9 @@ __device__ void transform(const TransformParams& p, const uint8_t* __restrict__ 
     extern "C" __global__ void __launch_bounds__(threads)                                        \
     transform_##name(TransformParams p, const uint8_t* __restrict__ images,                      \
                      const int* __restrict__ labels, const int* __restrict__ indices,            \
-                     const float* __restrict__ table, T* __restrict__ batch,                     \
-                     int* __restrict__ batch_labels) {                                           \
-        transform<T, size>(p, images, labels, indices, table, batch, batch_labels);              \
+                     const unsigned* __restrict__ epoch, const float* __restrict__ table,        \
+                     T* __restrict__ batch, int* __restrict__ batch_labels) {                    \
+        transform<T, size>(p, images, labels, indices, epoch, table, batch, batch_labels);       \
     }                                                                                            \
     EXPORT_KERNEL(transform_##name)
 

@@ -71,7 +71,7 @@ impl Case {
         let images = self.images().cast(dtype).unwrap();
         let labels = Tensor::from_slice([4], &[0i32, 3, 7, 9], Device::Cpu).unwrap();
         let mut tape = Tape::new();
-        let moment = Moment { seed: 6, at: 17 };
+        let moment = Moment::new(6, 17);
         let forward = network
             .forward(&mut tape, Mode::Train, moment, images)
             .unwrap();

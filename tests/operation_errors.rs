@@ -137,8 +137,11 @@ fn resizing_padding_and_concatenation() {
 
 #[test]
 fn dropout_settings() {
-    let key = Key::new(1, Purpose::Dropout, 0, 0);
-    let dropout = |p, by_channel| Dropout { p, key, by_channel };
+    let dropout = |p, by_channel| Dropout {
+        p,
+        key: Key::new(1, Purpose::Dropout, 0, 0).into(),
+        by_channel,
+    };
     refuses(dropout(1.0, false), &[&[3]], "must be in [0, 1)");
     refuses(dropout(-0.1, false), &[&[3]], "must be in [0, 1)");
     refuses(dropout(f64::NAN, false), &[&[3]], "must be in [0, 1)");

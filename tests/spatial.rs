@@ -197,7 +197,7 @@ fn step(plan: &Plan) -> Vec<u32> {
     let images = normal(&[4, 32, 32, 3], 3).cast(DType::F32).unwrap();
     let labels = Tensor::from_slice([4], &[0i32, 3, 7, 9], Device::Cpu).unwrap();
     let mut tape = Tape::new();
-    let moment = Moment { seed: 6, at: 17 };
+    let moment = Moment::new(6, 17);
     let forward = network
         .forward(&mut tape, Mode::Train, moment, images)
         .unwrap();
@@ -283,7 +283,7 @@ fn train_and_test_cells_shuffle_when_they_say() {
         for (mode, expected) in [(Mode::Train, train), (Mode::Test, test)] {
             let logits = |at: u64| {
                 let mut network = network(&plan);
-                let moment = Moment { seed: 0, at };
+                let moment = Moment::new(0, at);
                 let mut tape = Tape::no_grad();
                 let forward = network
                     .forward(&mut tape, mode, moment, images.clone())

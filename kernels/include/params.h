@@ -15,6 +15,7 @@
 #include "params/elementwise.h"
 #include "params/global_avg_pool.h"
 #include "params/hopper_probe.h"
+#include "params/key.h"
 #include "params/masked_bce.h"
 #include "params/max_pool2d.h"
 #include "params/mean.h"

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda.cuh"
+#include "params/key.h"
 
 __device__ __forceinline__ uint4 philox4x32(uint2 key, uint4 counter) {
 #pragma unroll
@@ -14,6 +15,26 @@ __device__ __forceinline__ uint4 philox4x32(uint2 key, uint4 counter) {
         key.y += 0xBB67AE85u;
     }
     return counter;
+}
+
+// The key a kernel was given, for all threads of the block: `rng::Key::new` of the step at `step` (two words,
+// low one first), made by one of them, or the words themselves where `step` is null. All threads must call it.
+__device__ __forceinline__ uint2 key_of_block(const KeyParams& key, const unsigned* step) {
+    SHARED(uint2, made, [1]);
+    if (threadIdx.x == 0) {
+        const uint2 given = make_uint2(key.words[0], key.words[1]);
+        uint4 words = make_uint4(given.x, given.y, 0, 0);
+        if (step) words = philox4x32(given, make_uint4(step[0], step[1], key.layer, key.purpose));
+        made[0] = make_uint2(words.x, words.y);
+    }
+    __syncthreads();
+    return made[0];
+}
+
+// The key derived from this one for sample `index`: `rng::Key::fold`.
+__device__ __forceinline__ uint2 fold(uint2 key, unsigned index) {
+    uint4 words = philox4x32(key, make_uint4(index, 0, 0, 0xFFFFFFFFu));
+    return make_uint2(words.x, words.y);
 }
 
 // A lane of a key read from its beginning: `rng::Stream`.

@@ -176,8 +176,9 @@ impl Tape {
                 ),
             ));
         }
-        let one = Tensor::full(loss.value.shape(), 1.0f64, loss.value.device())?;
-        self.vjp(loss, one.cast(loss.value.dtype())?)
+        let one = Tensor::full(loss.value.shape(), 1.0f64, Device::Cpu)?;
+        let one = one.cast(loss.value.dtype())?;
+        self.vjp(loss, one.constant_on(loss.value.device())?)
     }
 
     /// Gradients of ⟨`output`, `cotangent`⟩ with respect to every leaf.

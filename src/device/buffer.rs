@@ -1,7 +1,7 @@
 //! Memory of any device, as a tensor holds it.
 
-use super::{cpu, cuda};
-use crate::kernels::{Address, emulator::Memory};
+use super::{cpu, cuda, emulator};
+use crate::kernels::Address;
 use crate::{Error, Result};
 
 /// Memory of one device.
@@ -9,7 +9,7 @@ pub(crate) enum Buffer {
     /// Of the host.
     Cpu(cpu::Block),
     /// Of the emulated GPU; the host reads and writes it too.
-    Emulator(Memory<u8>),
+    Emulator(emulator::Block),
     /// Of a GPU.
     Cuda(cuda::Block),
 }
@@ -19,7 +19,7 @@ impl Buffer {
     pub fn address(&self) -> Address {
         match self {
             Buffer::Cpu(block) => Address(block.as_ptr() as u64),
-            Buffer::Emulator(memory) => memory.address(),
+            Buffer::Emulator(block) => block.address(),
             Buffer::Cuda(block) => block.address(),
         }
     }
@@ -28,7 +28,7 @@ impl Buffer {
     pub fn host(&self) -> Result<*const u8> {
         match self {
             Buffer::Cpu(block) => Ok(block.as_ptr()),
-            Buffer::Emulator(memory) => Ok(memory.as_slice().as_ptr()),
+            Buffer::Emulator(block) => block.host(),
             Buffer::Cuda(block) => Err(Error::Unreadable {
                 device: block.device(),
             }),
@@ -39,7 +39,7 @@ impl Buffer {
     pub fn host_mut(&mut self) -> Result<*mut u8> {
         match self {
             Buffer::Cpu(block) => Ok(block.as_mut_ptr()),
-            Buffer::Emulator(memory) => Ok(memory.as_mut_slice().as_mut_ptr()),
+            Buffer::Emulator(block) => block.host_mut(),
             Buffer::Cuda(block) => Err(Error::Unreadable {
                 device: block.device(),
             }),
@@ -51,6 +51,7 @@ impl Buffer {
     pub fn copy_from(&mut self, source: &Buffer, bytes: usize) -> Result<()> {
         match (&mut *self, source) {
             (Buffer::Cuda(to), Buffer::Cuda(from)) => to.copy_from_device(from, bytes),
+            (Buffer::Emulator(to), Buffer::Emulator(from)) => to.copy_from_device(from, bytes),
             (_, Buffer::Cuda(from)) => {
                 // SAFETY: both hold `bytes` bytes, and `&mut self` is exclusive.
                 let to = unsafe { std::slice::from_raw_parts_mut(self.host_mut()?, bytes) };
@@ -76,11 +77,12 @@ impl Buffer {
 
     /// Sets the first `bytes` bytes to zero.
     pub fn clear(&mut self, bytes: usize) -> Result<()> {
-        if let Buffer::Cuda(block) = self {
-            return block.clear(bytes);
+        match self {
+            // SAFETY: the buffer has that many bytes, and `&mut self` is exclusive.
+            Buffer::Cpu(block) => unsafe { block.as_mut_ptr().write_bytes(0, bytes) },
+            Buffer::Emulator(block) => block.clear(bytes),
+            Buffer::Cuda(block) => block.clear(bytes)?,
         }
-        // SAFETY: the buffer has that many bytes, and `&mut self` is exclusive.
-        unsafe { self.host_mut()?.write_bytes(0, bytes) };
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 pub(crate) struct Block(Infallible);
 
 /// Recorded work; none can be made.
-pub struct Graph(Infallible);
+pub(super) struct Graph(Infallible);
 
 impl Graph {
     /// Runs the work again.

@@ -12,6 +12,7 @@ mod cuda;
 #[path = "cuda_absent.rs"]
 mod cuda;
 mod emulator;
+mod graph;
 mod pool;
 
 use std::collections::BTreeSet;
@@ -22,8 +23,9 @@ use std::time::{Duration, Instant};
 
 pub(crate) use buffer::Buffer;
 pub use cpu::poison_new_buffers;
-pub use cuda::{Graph, findings};
+pub use cuda::findings;
 pub use emulator::{emulator_schedule, set_emulator_schedule};
+pub use graph::Graph;
 pub use pool::MemoryReport;
 
 use crate::kernels::Launch;
@@ -143,20 +145,16 @@ impl Device {
     }
 
     /// Records the launches of `work` into a graph that runs them again with one call; none of them
-    /// runs now. It must have run once before, so that its kernels are loaded. What `work` returns comes with the graph: its tensors hold results after
-    /// [`Graph::replay`]. Inputs are changed with [`crate::tensor::Tensor::copy_from`].
+    /// runs now. It must have run once before, so that its kernels are loaded and its constants are
+    /// there. What `work` returns comes with the graph: its tensors hold results after
+    /// [`Graph::replay`]. Inputs are changed with [`crate::tensor::Tensor::copy_from`]. In the
+    /// emulator what other threads do meanwhile is no part of it; on a GPU there must be nothing.
     ///
     /// # Errors
-    /// [`Error::Device`] on devices other than GPUs; [`Error::Kernel`] where `work` copies from or to
-    /// the host, as an operation without a kernel does.
+    /// [`Error::Device`] on the CPU; [`Error::Kernel`] where `work` copies from or to the host, as an
+    /// operation without a kernel does, and where it is itself within a capture.
     pub fn capture<T>(self, work: impl FnOnce() -> Result<T>) -> Result<(Graph, T)> {
-        match self {
-            Device::Cuda(index) => cuda::capture(index, work),
-            other => Err(Error::Device {
-                device: other.to_string(),
-                why: "it records no graphs; only a GPU does".into(),
-            }),
-        }
+        graph::capture(self, work)
     }
 
     /// What the allocator of tensors has handed out. The emulator does not count.
@@ -193,7 +191,7 @@ impl Device {
     pub(crate) fn allocate(self, bytes: usize) -> Result<Buffer> {
         Ok(match self {
             Device::Cpu => Buffer::Cpu(cpu::Block::new(bytes)?),
-            Device::Emulator => Buffer::Emulator(emulator::allocate(bytes)?),
+            Device::Emulator => Buffer::Emulator(emulator::Block::new(bytes)?),
             Device::Cuda(index) => Buffer::Cuda(cuda::Block::new(index, bytes)?),
         })
     }

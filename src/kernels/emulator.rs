@@ -185,13 +185,19 @@ impl<T: Element> Memory<T> {
 
     /// The elements, for the host to write: all of them count as written from now on.
     pub fn as_mut_slice(&mut self) -> &mut [T] {
+        // SAFETY: as in `as_slice`, and `&mut self` is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.host_mut(), self.length) }
+    }
+
+    /// The first element, for the host to write through; all of them count as written from now on.
+    /// Nobody may read or write the elements meanwhile.
+    pub(crate) fn host_mut(&self) -> *mut T {
         #[cfg(emulator)]
         // SAFETY: `start` came from the emulator.
         unsafe {
             whatwhere_emulator_mark_written(self.start.cast())
         };
-        // SAFETY: as in `as_slice`, and `&mut self` is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.start, self.length) }
+        self.start
     }
 
     /// Where it is, as an argument of a launch; valid while `self` lives.

@@ -19,6 +19,7 @@ mod elementwise;
 pub mod emulator;
 pub mod global_avg_pool;
 pub mod image;
+pub mod key;
 pub mod linear;
 pub mod masked_bce;
 pub mod max_pool2d;

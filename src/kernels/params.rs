@@ -284,6 +284,25 @@ const _: () = {
     ["Offset of field: Conv2dHopperSumParams::unused"]
         [::std::mem::offset_of!(Conv2dHopperSumParams, unused) - 12usize];
 };
+#[doc = " A key of random numbers, `rng::Key`: whole, or of a step that the kernel reads from memory."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct KeyParams {
+    #[doc = " The key's words, or the seed's where the step lies in memory; low word first."]
+    pub words: [::std::os::raw::c_uint; 2usize],
+    #[doc = " `rng::Purpose`, where the step lies in memory."]
+    pub purpose: ::std::os::raw::c_uint,
+    #[doc = " The layer, where the step lies in memory."]
+    pub layer: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of KeyParams"][::std::mem::size_of::<KeyParams>() - 16usize];
+    ["Alignment of KeyParams"][::std::mem::align_of::<KeyParams>() - 4usize];
+    ["Offset of field: KeyParams::words"][::std::mem::offset_of!(KeyParams, words) - 0usize];
+    ["Offset of field: KeyParams::purpose"][::std::mem::offset_of!(KeyParams, purpose) - 8usize];
+    ["Offset of field: KeyParams::layer"][::std::mem::offset_of!(KeyParams, layer) - 12usize];
+};
 #[doc = " What the `dropout` kernels need."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq)]
@@ -292,8 +311,8 @@ pub struct DropoutParams {
     pub elements: ::std::os::raw::c_ulonglong,
     #[doc = " Words below it drop: p times 2^32."]
     pub threshold: ::std::os::raw::c_ulonglong,
-    #[doc = " Philox key words of `rng::Key`."]
-    pub key: [::std::os::raw::c_uint; 2usize],
+    #[doc = " The key."]
+    pub key: KeyParams,
     #[doc = " What the others are multiplied by."]
     pub kept: f32,
     #[doc = " Pixels of an image, dropping by channel."]
@@ -309,24 +328,24 @@ pub struct DropoutParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of DropoutParams"][::std::mem::size_of::<DropoutParams>() - 48usize];
+    ["Size of DropoutParams"][::std::mem::size_of::<DropoutParams>() - 56usize];
     ["Alignment of DropoutParams"][::std::mem::align_of::<DropoutParams>() - 8usize];
     ["Offset of field: DropoutParams::elements"]
         [::std::mem::offset_of!(DropoutParams, elements) - 0usize];
     ["Offset of field: DropoutParams::threshold"]
         [::std::mem::offset_of!(DropoutParams, threshold) - 8usize];
     ["Offset of field: DropoutParams::key"][::std::mem::offset_of!(DropoutParams, key) - 16usize];
-    ["Offset of field: DropoutParams::kept"][::std::mem::offset_of!(DropoutParams, kept) - 24usize];
+    ["Offset of field: DropoutParams::kept"][::std::mem::offset_of!(DropoutParams, kept) - 32usize];
     ["Offset of field: DropoutParams::pixels"]
-        [::std::mem::offset_of!(DropoutParams, pixels) - 28usize];
+        [::std::mem::offset_of!(DropoutParams, pixels) - 36usize];
     ["Offset of field: DropoutParams::channels"]
-        [::std::mem::offset_of!(DropoutParams, channels) - 32usize];
+        [::std::mem::offset_of!(DropoutParams, channels) - 40usize];
     ["Offset of field: DropoutParams::vectors"]
-        [::std::mem::offset_of!(DropoutParams, vectors) - 36usize];
+        [::std::mem::offset_of!(DropoutParams, vectors) - 44usize];
     ["Offset of field: DropoutParams::slab_rows"]
-        [::std::mem::offset_of!(DropoutParams, slab_rows) - 40usize];
+        [::std::mem::offset_of!(DropoutParams, slab_rows) - 48usize];
     ["Offset of field: DropoutParams::padding"]
-        [::std::mem::offset_of!(DropoutParams, padding) - 44usize];
+        [::std::mem::offset_of!(DropoutParams, padding) - 52usize];
 };
 #[doc = " What a pass over flat arrays needs (`elementwise.cuh`)."]
 #[repr(C)]
@@ -501,8 +520,8 @@ const _: () = {
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
 pub struct PermutationParams {
-    #[doc = " Philox key words of `rng::Key`."]
-    pub key: [::std::os::raw::c_uint; 2usize],
+    #[doc = " The key."]
+    pub key: KeyParams,
     #[doc = " Positions of the map, 1 to 65536."]
     pub positions: ::std::os::raw::c_uint,
     #[doc = " Channels (lanes of the key), each with a permutation of its own."]
@@ -511,21 +530,25 @@ pub struct PermutationParams {
     pub first_lane: ::std::os::raw::c_uint,
     #[doc = " Numbers a block can sort at once: a power of two, 8 bytes of shared memory each."]
     pub capacity: ::std::os::raw::c_uint,
+    #[doc = " Whether table n is of the key's n-th fold; else there is one table, of the key itself."]
+    pub per_sample: ::std::os::raw::c_uint,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of PermutationParams"][::std::mem::size_of::<PermutationParams>() - 24usize];
+    ["Size of PermutationParams"][::std::mem::size_of::<PermutationParams>() - 36usize];
     ["Alignment of PermutationParams"][::std::mem::align_of::<PermutationParams>() - 4usize];
     ["Offset of field: PermutationParams::key"]
         [::std::mem::offset_of!(PermutationParams, key) - 0usize];
     ["Offset of field: PermutationParams::positions"]
-        [::std::mem::offset_of!(PermutationParams, positions) - 8usize];
+        [::std::mem::offset_of!(PermutationParams, positions) - 16usize];
     ["Offset of field: PermutationParams::channels"]
-        [::std::mem::offset_of!(PermutationParams, channels) - 12usize];
+        [::std::mem::offset_of!(PermutationParams, channels) - 20usize];
     ["Offset of field: PermutationParams::first_lane"]
-        [::std::mem::offset_of!(PermutationParams, first_lane) - 16usize];
+        [::std::mem::offset_of!(PermutationParams, first_lane) - 24usize];
     ["Offset of field: PermutationParams::capacity"]
-        [::std::mem::offset_of!(PermutationParams, capacity) - 20usize];
+        [::std::mem::offset_of!(PermutationParams, capacity) - 28usize];
+    ["Offset of field: PermutationParams::per_sample"]
+        [::std::mem::offset_of!(PermutationParams, per_sample) - 32usize];
 };
 #[doc = " What the `resample` kernels need; pairs are of rows and columns."]
 #[repr(C)]
@@ -774,7 +797,7 @@ const _: () = {
 pub struct TransformParams {
     #[doc = " The run's seed, low word first."]
     pub seed: [::std::os::raw::c_uint; 2usize],
-    #[doc = " The epoch, low word first."]
+    #[doc = " The epoch where no pointer leads to it, low word first."]
     pub epoch: [::std::os::raw::c_uint; 2usize],
     #[doc = " `rng::Purpose::Augment`."]
     pub purpose: ::std::os::raw::c_uint,

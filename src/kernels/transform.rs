@@ -25,7 +25,7 @@ pub struct Batch {
     pub pad: Option<usize>,
     /// The run's seed.
     pub seed: u64,
-    /// The epoch.
+    /// The epoch, where [`Buffers::epoch`] is null.
     pub epoch: u64,
 }
 
@@ -38,6 +38,8 @@ pub struct Buffers {
     pub labels: Address,
     /// The samples of the batch, i32, \[batch\].
     pub indices: Address,
+    /// The epoch, two words of 32 bits, low one first; null for the one of the batch.
+    pub epoch: Address,
     /// What the bytes of each channel become, f32, [3, 256].
     pub table: Address,
     /// Written: the batch, [batch, H, W, 3].
@@ -96,6 +98,14 @@ pub fn launch(dtype: DType, batch: Batch, b: Buffers) -> Result<Launch> {
     let chunks = blocks(OP, images.image().div_ceil(THREADS * STEPS * size))?;
     let grid = [chunks, batch.batch as u32, 1];
     let launch = Launch::new(pick(OP, dtype, kernels)?, grid, THREADS as u32).params(params);
-    let pointers = [b.images, b.labels, b.indices, b.table, b.to, b.to_labels];
+    let pointers = [
+        b.images,
+        b.labels,
+        b.indices,
+        b.epoch,
+        b.table,
+        b.to,
+        b.to_labels,
+    ];
     Ok(pointers.into_iter().fold(launch, Launch::pointer))
 }

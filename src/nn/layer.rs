@@ -302,7 +302,7 @@ impl Shuffle {
         };
         let Some(mode) = mode else { return Ok(x) };
         let key = match self.scope {
-            Scope::Fixed => Key::new(pass.moment.seed, Purpose::ShuffleFixed, 0, self.layer),
+            Scope::Fixed => Key::new(pass.moment.seed, Purpose::ShuffleFixed, 0, self.layer).into(),
             _ => pass.key(Purpose::ShuffleTrain, Purpose::ShuffleTest, self.layer),
         };
         let op = SpatialShuffle {

@@ -10,7 +10,8 @@ pub use store::{Entry, Init, Slot, Store};
 
 use crate::Result;
 use crate::autograd::{Tape, Var};
-use crate::rng::{Key, Purpose};
+use crate::ops::{Clock, RandomKey};
+use crate::rng::Purpose;
 
 /// Whether a forward pass trains or tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +23,22 @@ pub enum Mode {
 }
 
 /// Which random numbers a forward pass draws: those of this seed at this moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Moment {
     /// The run's seed.
     pub seed: u64,
     /// The training step, or a number that names (epoch, pass, batch) of a test.
     pub at: u64,
+    /// Where kernels read `at`, in a step that is captured; they are given it otherwise.
+    pub clock: Option<Clock>,
+}
+
+impl Moment {
+    /// The moment `at` of the run with this seed.
+    pub fn new(seed: u64, at: u64) -> Self {
+        let clock = None;
+        Moment { seed, at, clock }
+    }
 }
 
 /// One forward pass: the tape it is recorded on, the tensors it reads, and its mode.
@@ -71,13 +82,14 @@ impl<'a> Pass<'a> {
     }
 
     /// The key of layer `layer`'s random numbers in this pass.
-    pub fn key(&self, train: Purpose, test: Purpose, layer: u32) -> Key {
+    pub fn key(&self, train: Purpose, test: Purpose, layer: u32) -> RandomKey {
         let purpose = if self.mode == Mode::Train {
             train
         } else {
             test
         };
-        Key::new(self.moment.seed, purpose, self.moment.at, layer)
+        let Moment { seed, at, clock } = &self.moment;
+        RandomKey::new(*seed, purpose, *at, layer, clock.as_ref())
     }
 
     /// The parameters the pass met, as leaves of its tape.

@@ -1,10 +1,12 @@
 //! Dropout (Srivastava et al. 2014), by element or by channel.
 
 use super::fallback::{self, kernel_device};
-use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of};
+use super::{
+    Case, Cost, Declaration, Input, Operation, Output, RandomKey, Saved, arity, operands, result_of,
+};
 use crate::cpu::dropout::{self as cpu, Mask};
 use crate::device::Device;
-use crate::kernels;
+use crate::kernels::dropout::{self as kernels, Draw};
 use crate::rng::{Key, Purpose};
 use crate::tensor::{Shape, Tensor};
 use crate::{Error, Result, with_real};
@@ -18,12 +20,12 @@ use crate::{Error, Result, with_real};
 ///
 /// # Errors
 /// [`Error::Setting`] for p outside [0, 1); [`Error::Shape`] by channel on anything but an NHWC map.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Dropout {
     /// Probability of a zero, in [0, 1).
     pub p: f64,
     /// The key the mask is drawn from: of (seed, step, layer).
-    pub key: Key,
+    pub key: RandomKey,
     /// Whether whole channels are dropped.
     pub by_channel: bool,
 }
@@ -31,20 +33,24 @@ pub struct Dropout {
 impl Dropout {
     fn mask(&self) -> Mask {
         Mask {
-            key: self.key,
+            key: self.key.now(),
             p: self.p,
         }
     }
 
     fn launch(&self, device: Device, x: &Tensor, y: &mut Tensor) -> Result<()> {
-        let (mask, dtype) = (self.mask(), x.dtype());
+        let dtype = x.dtype();
+        let draw = Draw {
+            key: self.key.source(),
+            ..self.mask().into()
+        };
         let (from, to) = (x.address(), y.address_mut()?);
         let launch = if self.by_channel {
             let [batch, height, width, channels] = x.shape().nhwc(self.name())?;
             let maps = [batch, height * width, channels];
-            kernels::dropout::channels(dtype, mask, maps, from, to)?
+            kernels::channels(dtype, draw, maps, from, to)?
         } else {
-            kernels::dropout::elements(dtype, mask, x.len(), from, to)?
+            kernels::elements(dtype, draw, x.len(), from, to)?
         };
         device.launch(&launch)
     }
@@ -118,7 +124,7 @@ pub(super) const DECLARATION: Declaration = Declaration {
     linear: true,
     cases: || {
         let case = |p, by_channel, x: [usize; 4]| {
-            let key = Key::new(5, Purpose::Check, 1, 2);
+            let key = Key::new(5, Purpose::Check, 1, 2).into();
             let op = Dropout { p, key, by_channel };
             Case::new(op, [Input::normal(x)])
         };
@@ -131,7 +137,7 @@ pub(super) const DECLARATION: Declaration = Declaration {
     fuzz: |draw| {
         let op = Dropout {
             p: draw.pick(&[0.5, 0.1, 0.9, 0.0]),
-            key: draw.key(),
+            key: draw.key().into(),
             by_channel: draw.flag(),
         };
         Case::new(op, [Input::normal(draw.map(6))])
@@ -155,14 +161,14 @@ mod tests {
         let key = Key::new(9, Purpose::Dropout, 3, 1);
         let mut op = Dropout {
             p: 0.25,
-            key,
+            key: key.into(),
             by_channel: false,
         };
         let expected = |i: u32| match key.block(i / 4, 0)[i as usize % 4] < 1 << 30 {
             true => 0.0,
             false => 4.0 / 3.0,
         };
-        let y = ones_dropped(op, [2, 5, 3, 7]);
+        let y = ones_dropped(op.clone(), [2, 5, 3, 7]);
         assert!((0..210).all(|i| y[i] == expected(i as u32)));
         op.by_channel = true;
         let y = ones_dropped(op, [2, 5, 3, 7]);
@@ -173,7 +179,7 @@ mod tests {
     #[test]
     fn share_of_zeros_is_p() {
         for p in [0.1, 0.5, 0.9] {
-            let key = Key::new(1, Purpose::Dropout, 0, 0);
+            let key = Key::new(1, Purpose::Dropout, 0, 0).into();
             let op = Dropout {
                 p,
                 key,

@@ -22,6 +22,7 @@ pub mod masked_bce;
 pub mod max_pool2d;
 pub mod pad2d;
 mod product;
+mod random;
 pub mod relu;
 mod resample;
 pub mod softmax_cross_entropy;
@@ -33,6 +34,7 @@ use std::fmt;
 pub use declare::{Case, Declaration, Input, declarations};
 pub use draw::Draw;
 pub use product::{set_tf32, tf32};
+pub use random::{Clock, RandomKey};
 
 use crate::tensor::{DType, Shape, Tensor};
 use crate::{Error, Result};

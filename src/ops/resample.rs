@@ -6,6 +6,7 @@ use std::fmt;
 use super::fallback::{self, kernel_device};
 use super::{Cost, Operation, Output, Saved, arity, operands};
 use crate::cpu::resample::Taps;
+use crate::device::Device;
 use crate::kernels::resample::{self as kernels, Table};
 use crate::tensor::{Shape, Tensor};
 use crate::{Error, Result, cpu, with_real};
@@ -80,13 +81,13 @@ fn axes_of<R: Resampling>(op: &R, x: &Shape) -> Result<[Taps; 2]> {
     op.axes([height, width])
 }
 
-/// `x` resampled into `shape`, where it is. Kernels read the matrices as a table, copied to the device
-/// at each call.
+/// `x` resampled into `shape`, where it is. Kernels read the matrices as a table that stays on the device.
 fn resampled(op: &'static str, x: &Tensor, taps: [&Taps; 2], shape: Shape) -> Result<Tensor> {
     let mut y = Tensor::empty(shape, x.dtype(), x.device())?;
     if let Some(device) = kernel_device(&[x]) {
         let table = Table::new(taps.map(Taps::input), taps.map(Taps::rows))?;
-        let words = Tensor::from_slice([table.words.len()], &table.words, device)?;
+        let words = Tensor::from_slice([table.words.len()], &table.words, Device::Cpu)?;
+        let words = words.constant_on(device)?;
         let pointers = [x.address(), y.address_mut()?];
         let map = x.shape().nhwc(op)?.into();
         let launch = kernels::launch(x.dtype(), map, &table, words.address(), pointers)?;

@@ -112,7 +112,8 @@ impl SoftmaxCrossEntropy {
     /// The class weights on `device`, if there are any.
     fn device_weights(&self, device: Device) -> Result<Option<Tensor>> {
         let narrow = |w: &Vec<f64>| w.iter().map(|&w| w as f32).collect::<Vec<f32>>();
-        let copy = |w: Vec<f32>| Tensor::from_slice([w.len()], &w, device);
+        let copy =
+            |w: Vec<f32>| Tensor::from_slice([w.len()], &w, Device::Cpu)?.constant_on(device);
         self.class_weights
             .as_ref()
             .map(narrow)

@@ -7,7 +7,9 @@ use std::str::FromStr;
 pub use crate::cpu::spatial_shuffle::{Map, Mode, inverse, table};
 
 use super::fallback;
-use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, arity, operands, result_of};
+use super::{
+    Case, Cost, Declaration, Input, Operation, Output, RandomKey, Saved, arity, operands, result_of,
+};
 use crate::device::Device;
 use crate::kernels::spatial_shuffle::Maps;
 use crate::kernels::{self, Address, permutation};
@@ -19,12 +21,12 @@ use crate::{Error, Result, cpu, with_real};
 ///
 /// The permutations are a pure function of `key`, so the backward pass draws them again and gathers
 /// with their inverses: dx\[n, π_c(i), c\] = dy\[n, i, c\]. Nothing is saved.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SpatialShuffle {
     /// What is moved.
     pub mode: Mode,
     /// The key the permutations are drawn from: of (seed, step, layer).
-    pub key: Key,
+    pub key: RandomKey,
     /// Whether every sample of the batch gets permutations of its own (sample n those of `key.fold(n)`),
     /// instead of all sharing one draw as in the paper.
     pub per_sample: bool,
@@ -34,10 +36,10 @@ pub struct SpatialShuffle {
 
 impl SpatialShuffle {
     /// The paper's shuffle: one permutation per channel, shared by the batch.
-    pub fn new(mode: Mode, key: Key) -> Self {
+    pub fn new(mode: Mode, key: impl Into<RandomKey>) -> Self {
         SpatialShuffle {
             mode,
-            key,
+            key: key.into(),
             per_sample: false,
             derange: false,
         }
@@ -46,8 +48,8 @@ impl SpatialShuffle {
     /// The key of sample `n`.
     fn key_of(&self, n: usize) -> Key {
         match self.per_sample {
-            true => self.key.fold(n as u32),
-            false => self.key,
+            true => self.key.now().fold(n as u32),
+            false => self.key.now(),
         }
     }
 
@@ -100,25 +102,23 @@ impl SpatialShuffle {
         let tables = if self.per_sample { batch } else { 1 };
         // Entries are 16-bit integers, a type tensors do not have.
         let mut entries = Tensor::empty([tables, map.len(), 2], DType::U8, device)?;
-        let shuffle = kernels::spatial_shuffle::launch(
-            maps,
-            device.shared_limit()?,
-            x.address(),
-            entries.address(),
-            y.address_mut()?,
-        )?;
-        let mut launches = Vec::new();
+        let (from, to, shared) = (x.address(), y.address_mut()?, device.shared_limit()?);
+        let shuffle = |table| kernels::spatial_shuffle::launch(maps, shared, from, table, to);
+        // A shape that the kernels do not do is refused before anything is drawn.
+        shuffle(entries.address())?;
         if self.mode == Mode::Shuffle && !self.derange {
-            for n in 0..tables {
-                let here = Address(entries.address_mut()?.0 + (2 * n * map.len()) as u64);
-                let (forward, inverse) = match invert {
-                    false => (here, Address::default()),
-                    true => (Address::default(), here),
-                };
-                let tables = permutation::Tables { forward, inverse };
-                let key = self.key_of(n);
-                launches.push(permutation::launch(key, 0, positions, channels, tables)?);
-            }
+            let here = entries.address_mut()?;
+            let (forward, inverse) = match invert {
+                false => (here, Address::default()),
+                true => (Address::default(), here),
+            };
+            let tables = permutation::Tables { forward, inverse };
+            let (key, map) = (self.key.source(), [positions, channels]);
+            let draw = match self.per_sample {
+                true => permutation::launch_per_sample(key, batch, map, tables)?,
+                false => permutation::launch(key, 0, positions, channels, tables)?,
+            };
+            device.launch(&draw)?;
         } else {
             let entry = |from: u32| ((from / channels as u32) as u16).to_ne_bytes();
             let bytes: Vec<u8> = (0..tables)
@@ -126,10 +126,13 @@ impl SpatialShuffle {
                 .flat_map(entry)
                 .collect();
             let host = Tensor::from_bytes(entries.shape(), DType::U8, &bytes, Device::Cpu)?;
-            entries.copy_from(&host)?;
+            // Permutations that stay are kept there; others cannot be part of a graph.
+            match self.key.is_fixed() {
+                true => entries = host.constant_on(device)?,
+                false => entries.copy_from(&host)?,
+            }
         }
-        launches.push(shuffle);
-        device.launch_all(&launches)
+        device.launch(&shuffle(entries.address())?)
     }
 }
 
@@ -266,20 +269,21 @@ pub(super) const DECLARATION: Declaration = Declaration {
             Mode::Local(2),
         ];
         let input = || [Input::normal([3, 4, 6, 5])];
-        let plain = modes.map(|mode| SpatialShuffle::new(mode, key));
+        let plain = || SpatialShuffle::new(Mode::Shuffle, key);
         let per_sample = SpatialShuffle {
             per_sample: true,
-            ..plain[0]
+            ..plain()
         };
         let deranged = SpatialShuffle {
             derange: true,
-            ..plain[0]
+            ..plain()
         };
-        let mut cases: Vec<Case> = plain.into_iter().map(|op| Case::new(op, input())).collect();
+        let of_mode = |mode| Case::new(SpatialShuffle::new(mode, key), input());
+        let mut cases: Vec<Case> = modes.map(of_mode).into();
         cases.push(Case::new(per_sample, input()));
         cases.push(Case::new(deranged, input()));
-        cases.push(Case::new(plain[0], [Input::normal([2, 1, 1, 3])]));
-        cases.push(Case::new(plain[0], [Input::normal([1, 7, 5, 11])]));
+        cases.push(Case::new(plain(), [Input::normal([2, 1, 1, 3])]));
+        cases.push(Case::new(plain(), [Input::normal([1, 7, 5, 11])]));
         cases
     },
     fuzz: |draw| {
@@ -295,7 +299,7 @@ pub(super) const DECLARATION: Declaration = Declaration {
                 Mode::Local(2),
                 Mode::Local(3),
             ]),
-            key: draw.key(),
+            key: draw.key().into(),
             per_sample: draw.flag(),
             derange: draw.flag(),
         };

@@ -115,21 +115,21 @@ fn the_batch_shares_one_draw_unless_asked_and_keys_draw_anew() {
     let twice =
         Tensor::from_slice([2, 4, 4, 3], &[one.clone(), one].concat(), Device::Cpu).unwrap();
     let op = SpatialShuffle::new(Mode::Shuffle, key(1));
-    let y = run(op, &twice);
+    let y = run(op.clone(), &twice);
     assert_eq!(y[..48], y[48..]);
     let y = run(
         SpatialShuffle {
             per_sample: true,
-            ..op
+            ..op.clone()
         },
         &twice,
     );
     assert_ne!(y[..48], y[48..]);
     assert_ne!(
-        run(op, &twice),
+        run(op.clone(), &twice),
         run(SpatialShuffle::new(Mode::Shuffle, key(2)), &twice)
     );
-    assert_eq!(run(op, &twice), run(op, &twice));
+    assert_eq!(run(op.clone(), &twice), run(op, &twice));
 }
 
 /// Chi-square over all 24 permutations of a 2×2 map, 24,000 draws from the channels of 100 steps.

@@ -4,6 +4,7 @@
 //! Images are NHWC. A clone shares the buffer; [`Tensor::data_mut`] refuses while it is shared, which
 //! is how an in-place change under a tape's feet is caught.
 
+mod constant;
 mod convert;
 mod dtype;
 mod host;

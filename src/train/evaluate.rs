@@ -38,10 +38,7 @@ impl TestDraw {
 
     fn moment(self, batch: usize) -> Moment {
         let at = (self.epoch as u64) << 40 | (self.pass as u64) << 32 | batch as u64;
-        Moment {
-            seed: self.seed,
-            at,
-        }
+        Moment::new(self.seed, at)
     }
 }
 

@@ -252,15 +252,14 @@ impl<'a> Trainer<'a> {
     }
 
     fn step(&mut self, batch: Batch) -> Result<()> {
-        let moment = Moment {
-            seed: self.recipe.seed,
-            at: self.state.step,
-        };
+        let moment = Moment::new(self.recipe.seed, self.state.step);
         let count = batch.labels.len() as u64;
         self.step.prepare(self.schedule.at(self.state.step))?;
         let images = batch.images.clone();
         let labels = batch.labels.to_device(self.network.store.device())?;
-        let outcome = self.step.run(self.network, moment, images, &labels)?;
+        let outcome = self
+            .step
+            .run(self.network, moment.clone(), images, &labels)?;
         let loss = outcome.loss.item()?;
         if !loss.is_finite() {
             return Err(self.diagnose(moment, batch));

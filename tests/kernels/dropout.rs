@@ -2,8 +2,9 @@
 
 use half::{bf16, f16};
 use whatwhere::cpu::dropout::Mask;
+use whatwhere::kernels::dropout::{self, Draw};
 use whatwhere::kernels::emulator::{Memory, Schedule};
-use whatwhere::kernels::{Address, dropout};
+use whatwhere::kernels::{Address, key::KeySource};
 use whatwhere::rng::{Key, Purpose};
 use whatwhere::tensor::DType;
 
@@ -25,15 +26,22 @@ fn wanted<T: Number>(x: &[T], draw: impl Fn(&[f32], &mut [f32])) -> Vec<T> {
     y.into_iter().map(T::store).collect()
 }
 
+/// The mask, and the same with a key that the kernel makes of the step in `memory`.
+fn draws(p: f64, memory: &Memory<i32>) -> [Draw; 2] {
+    let whole = Draw::from(mask(p));
+    let key = KeySource::at(21, Purpose::Check, memory.address(), 6);
+    [whole, Draw { key, ..whole }]
+}
+
 fn check<T: Number>() {
+    let step = Memory::from_slice(&[5i32, 0]).unwrap();
     for (elements, p) in LENGTHS.into_iter().zip([0.5, 0.0, 0.25, 0.9, 0.5, 0.1]) {
         let x = drawn::<T>(elements, 1);
         let want = wanted(&x, |x, y| whatwhere::cpu::dropout::elements(mask(p), x, y));
         let from = Memory::from_slice(&x).unwrap();
-        for schedule in Schedule::all() {
+        for (schedule, draw) in Schedule::all().flat_map(|s| draws(p, &step).map(|d| (s, d))) {
             let y = Memory::<T>::uninitialised(elements).unwrap();
-            let launch =
-                dropout::elements(T::DTYPE, mask(p), elements, from.address(), y.address());
+            let launch = dropout::elements(T::DTYPE, draw, elements, from.address(), y.address());
             run(&launch.unwrap(), schedule);
             assert_equal(&y.to_vec(), &want, format!("{elements} {schedule:?}"));
         }
@@ -53,9 +61,9 @@ fn check<T: Number>() {
             whatwhere::cpu::dropout::channels(mask(0.3), pixels, channels, x, y)
         });
         let from = Memory::from_slice(&x).unwrap();
-        for schedule in Schedule::all() {
+        for (schedule, draw) in Schedule::all().flat_map(|s| draws(0.3, &step).map(|d| (s, d))) {
             let y = Memory::<T>::uninitialised(x.len()).unwrap();
-            let launch = dropout::channels(T::DTYPE, mask(0.3), maps, from.address(), y.address());
+            let launch = dropout::channels(T::DTYPE, draw, maps, from.address(), y.address());
             run(&launch.unwrap(), schedule);
             assert_equal(&y.to_vec(), &want, format!("{maps:?} {schedule:?}"));
         }

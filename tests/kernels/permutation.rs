@@ -2,6 +2,7 @@
 
 use half::f16;
 use whatwhere::kernels::emulator::{Memory, Schedule};
+use whatwhere::kernels::key::KeySource;
 use whatwhere::kernels::permutation::{self, Tables};
 use whatwhere::kernels::{Address, Launch};
 use whatwhere::rng::{Key, Purpose};
@@ -103,6 +104,62 @@ fn large_maps() {
     }
 }
 
+/// A key made of a step in memory is the host's, and one launch does a whole batch: maps in one slice and in
+/// several.
+#[test]
+fn keys_from_memory_and_a_table_for_each_sample() {
+    if !emulator_is_there() {
+        return;
+    }
+    let (seed, step, layer) = (0x1234_5678_9ABC, 0xF_0000_0007_u64, 43);
+    let key = Key::new(seed, Purpose::ShuffleTrain, step, layer);
+    let words = Memory::from_slice(&[step as u32 as i32, (step >> 32) as i32]).unwrap();
+    let late = KeySource::at(seed, Purpose::ShuffleTrain, words.address(), layer);
+    for (samples, positions, channels) in [(1, 1, 1), (3, 15, 2), (2, 8200, 1)] {
+        let schedules: Vec<_> = match positions {
+            8200 => vec![Schedule::FAST],
+            _ => Schedule::all().collect(),
+        };
+        for (schedule, source) in schedules
+            .into_iter()
+            .flat_map(|schedule| [key.into(), late].map(|source| (schedule, source)))
+        {
+            let count = samples * positions * channels;
+            let forward = Memory::uninitialised(count).unwrap();
+            let inverse = Memory::uninitialised(count).unwrap();
+            let tables = Tables {
+                forward: forward.address(),
+                inverse: inverse.address(),
+            };
+            let map = [positions, channels];
+            run(
+                &permutation::launch_per_sample(source, samples, map, tables).unwrap(),
+                schedule,
+            );
+            let each = (0..samples).map(|n| expected(key.fold(n as u32), 0, positions, channels));
+            let (want, want_inverse): (Vec<_>, Vec<_>) = each.unzip();
+            assert_eq!(bits(&forward), want.concat(), "{samples} {schedule:?}");
+            assert_eq!(
+                bits(&inverse),
+                want_inverse.concat(),
+                "{samples} {schedule:?}"
+            );
+        }
+    }
+    let table = Memory::uninitialised(30).unwrap();
+    let tables = Tables {
+        forward: table.address(),
+        inverse: Address::default(),
+    };
+    for schedule in Schedule::all() {
+        run(
+            &permutation::launch(late, 5, 15, 2, tables).unwrap(),
+            schedule,
+        );
+        assert_eq!(bits(&table), expected(key, 5, 15, 2).0, "{schedule:?}");
+    }
+}
+
 #[test]
 fn either_table_may_be_left_out() {
     if !emulator_is_there() {
@@ -132,6 +189,11 @@ fn impossible_maps_are_refused() {
         let error = permutation::launch(key, 0, positions, channels, tables)
             .unwrap_err()
             .to_string();
+        assert!(error.starts_with("permutation: "), "{error}");
+    }
+    for samples in [0, 65536] {
+        let plan = permutation::launch_per_sample(key, samples, [4, 1], tables);
+        let error = plan.unwrap_err().to_string();
         assert!(error.starts_with("permutation: "), "{error}");
     }
 }

@@ -41,13 +41,21 @@ fn check<T: Number>(map: [usize; 2], pad: Option<usize>, seed: u64) {
     let labels = Memory::from_slice(&labels).unwrap();
     let indices = Memory::from_slice(&INDICES).unwrap();
     let table = Memory::from_slice(Normalise::CIFAR.table().as_flattened()).unwrap();
-    for schedule in Schedule::all() {
+    let epoch = Memory::from_slice(&[batch.epoch as i32, (batch.epoch >> 32) as i32]).unwrap();
+    // The epoch as an argument, and from memory.
+    let late = Batch {
+        epoch: !batch.epoch,
+        ..batch
+    };
+    let sources = [(batch, Address(0)), (late, epoch.address())];
+    for (schedule, (batch, epoch)) in Schedule::all().flat_map(|s| sources.map(|of| (s, of))) {
         let to = Memory::<T>::uninitialised(want.len()).unwrap();
         let to_labels = Memory::<i32>::uninitialised(INDICES.len()).unwrap();
         let buffers = Buffers {
             images: images.address(),
             labels: labels.address(),
             indices: indices.address(),
+            epoch,
             table: table.address(),
             to: to.address(),
             to_labels: to_labels.address(),
@@ -171,6 +179,7 @@ fn samples_that_do_not_exist_are_nan() {
         table: table.address(),
         to: to.address(),
         to_labels: to_labels.address(),
+        ..Buffers::default()
     };
     let first = Schedule::all().next().unwrap();
     run(

@@ -1,13 +1,15 @@
 #pragma once
 
+#include "key.h"
+
 /** What the `dropout` kernels need. */
 typedef struct DropoutParams {
     /** Elements, dropping by element. */
     unsigned long long elements;
     /** Words below it drop: p times 2^32. */
     unsigned long long threshold;
-    /** Philox key words of `rng::Key`. */
-    unsigned key[2];
+    /** The key. */
+    KeyParams key;
     /** What the others are multiplied by. */
     float kept;
     /** Pixels of an image, dropping by channel. */

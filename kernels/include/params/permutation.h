@@ -1,9 +1,11 @@
 #pragma once
 
+#include "key.h"
+
 /** What `permutation` needs: which permutations to make, and of what. */
 typedef struct PermutationParams {
-    /** Philox key words of `rng::Key`. */
-    unsigned key[2];
+    /** The key. */
+    KeyParams key;
     /** Positions of the map, 1 to 65536. */
     unsigned positions;
     /** Channels (lanes of the key), each with a permutation of its own. */
@@ -12,4 +14,6 @@ typedef struct PermutationParams {
     unsigned first_lane;
     /** Numbers a block can sort at once: a power of two, 8 bytes of shared memory each. */
     unsigned capacity;
+    /** Whether table n is of the key's n-th fold; else there is one table, of the key itself. */
+    unsigned per_sample;
 } PermutationParams;

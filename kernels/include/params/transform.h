@@ -4,7 +4,7 @@
 typedef struct TransformParams {
     /** The run's seed, low word first. */
     unsigned seed[2];
-    /** The epoch, low word first. */
+    /** The epoch where no pointer leads to it, low word first. */
     unsigned epoch[2];
     /** `rng::Purpose::Augment`. */
     unsigned purpose;

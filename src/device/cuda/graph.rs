@@ -1,31 +1,29 @@
-//! Work recorded once and run again with one call: CUDA graphs.
-//!
-//! While a capture is under way, launches are recorded instead of run. A graph holds every block whose
-//! address a launch was given, so its memory stays its own. Blocks that the captured work itself
-//! allocates and frees are used again within it, as the pool does elsewhere.
+//! CUDA graphs: see `super::super::graph`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cudarc::driver::{CudaGraph, sys};
 
+use super::super::graph::{self, Held, Memory};
 use super::memory::Raw;
 use super::{Gpu, gpu, lock};
 use crate::{Error, Result};
 
 /// What a capture under way knows of memory.
-#[derive(Default)]
-pub(super) struct Capture {
-    /// Every block the work uses, by address.
-    pinned: BTreeMap<u64, Arc<Raw>>,
-    /// Those it allocated itself.
-    own: Vec<Arc<Raw>>,
+pub(super) type Capture = Memory<Raw>;
+
+impl Held for Raw {
+    fn start(&self) -> u64 {
+        Raw::start(self)
+    }
+
+    fn capacity(&self) -> usize {
+        Raw::capacity(self)
+    }
 }
 
-/// Recorded work. Each replay runs the same launches with the same arguments on the same memory: what
-/// the launches were given by value (learning rates, random keys) stays as it was, what lies in
-/// memory is read anew.
-pub struct Graph {
+/// Recorded work.
+pub(in super::super) struct Graph {
     graph: CudaGraph,
     gpu: &'static Gpu,
     _memory: Capture,
@@ -33,10 +31,8 @@ pub struct Graph {
 
 impl Graph {
     /// Runs the work again, after everything launched before.
-    ///
-    /// # Errors
-    /// What the driver says.
     pub fn replay(&self) -> Result<()> {
+        self.gpu.bind()?;
         let launched = self.graph.launch();
         launched.map_err(self.gpu.failed("replaying a graph"))
     }
@@ -91,30 +87,18 @@ impl Drop for Ended {
 impl Gpu {
     /// A block that the captured work allocated and nobody uses any more.
     pub(super) fn reuse_in_capture(&self, wanted: usize) -> Option<Arc<Raw>> {
-        let capture = lock(&self.capture);
-        let Capture { pinned, own } = capture.as_ref()?;
-        let unused = |raw: &&Arc<Raw>| {
-            let holders = 1 + pinned.contains_key(&raw.start()) as usize;
-            Arc::strong_count(raw) == holders
-        };
-        let fitting = own
-            .iter()
-            .filter(|raw| (wanted..=2 * wanted).contains(&raw.capacity()));
-        fitting
-            .filter(unused)
-            .min_by_key(|raw| raw.capacity())
-            .cloned()
+        lock(&self.capture).as_ref()?.reuse(wanted)
     }
 
     pub(super) fn note_new_in_capture(&self, raw: &Arc<Raw>) {
         if let Some(capture) = &mut *lock(&self.capture) {
-            capture.own.push(raw.clone());
+            capture.note_new(raw);
         }
     }
 
     pub(super) fn pin_in_capture(&self, raw: &Arc<Raw>) {
         if let Some(capture) = &mut *lock(&self.capture) {
-            capture.pinned.insert(raw.start(), raw.clone());
+            capture.pin(raw);
         }
     }
 
@@ -122,10 +106,7 @@ impl Gpu {
     pub(super) fn refuse_in_capture(&self, what: &str) -> Result<()> {
         match &*lock(&self.capture) {
             None => Ok(()),
-            Some(_) => Err(Error::Kernel {
-                launch: "capture".into(),
-                what: format!("{what} cannot be recorded into a graph"),
-            }),
+            Some(_) => Err(graph::refused(what)),
         }
     }
 }

@@ -22,8 +22,7 @@ use std::time::Duration;
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 
 pub use findings::findings;
-pub use graph::Graph;
-pub(super) use graph::capture;
+pub(super) use graph::{Graph, capture};
 pub(crate) use memory::Block;
 
 use super::Device;
