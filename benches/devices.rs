@@ -26,6 +26,7 @@ use whatwhere::ops::global_avg_pool::GlobalAvgPool;
 use whatwhere::ops::linear::Linear;
 use whatwhere::ops::max_pool2d::MaxPool2d;
 use whatwhere::ops::relu::Relu;
+use whatwhere::ops::sb_projection::SbProjection;
 use whatwhere::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use whatwhere::ops::spatial_shuffle::{Mode, SpatialShuffle};
 use whatwhere::ops::{Case, Input, Operation, Saved};
@@ -232,10 +233,26 @@ fn workloads(full: bool) -> Vec<Workload> {
             peer,
         ));
     }
+    // Semantic bottlenecks: PSPNet's maps of a 713×713 crop, and of half a Cityscapes image.
+    for (c, [h, w], labels) in [
+        (2048, [90, 90], 0),
+        (4096, [90, 90], 0),
+        (2048, [90, 90], 2),
+        (4096, [90, 90], 2),
+        (2048, [128, 256], 2),
+        (4096, [128, 256], 2),
+    ] {
+        let (h, w, concepts) = (side(h), side(w), 70);
+        let weight = Input::normal([concepts, c]);
+        let mut inputs = vec![Input::normal([1, h, w, c]), weight, vector(concepts)];
+        inputs.extend((0..labels).map(|_| Input::Constant([1, h, w, concepts].into())));
+        let peer = json!({"op": "sb_projection", "leaves": 3});
+        all.push(of(Box::<SbProjection>::default(), inputs, peer));
+    }
     all
 }
 
-/// A tensor for an input: normal numbers that repeat after a while, so that large ones are made fast.
+/// A tensor for an input: numbers that repeat after a while, so that large ones are made fast.
 fn filled(input: &Input, dtype: DType, device: Device) -> Outcome<Tensor> {
     let mut stream = Key::new(1, Purpose::Check, 0, 0).stream(0);
     if let Input::Labels { .. } = input {
@@ -243,7 +260,11 @@ fn filled(input: &Input, dtype: DType, device: Device) -> Outcome<Tensor> {
             .draw(&mut stream, DType::I32, Device::Cpu)?
             .to_device(device)?);
     }
-    let tile: Vec<f32> = (0..65521).map(|_| stream.normal() as f32).collect();
+    let mut draw = || match input {
+        Input::Constant(_) => 0.5 + stream.uniform() as f32,
+        _ => stream.normal() as f32,
+    };
+    let tile: Vec<f32> = (0..65521).map(|_| draw()).collect();
     let values: Vec<f32> = tile
         .iter()
         .copied()

@@ -139,7 +139,7 @@ __device__ void forward(const SbProjectionParams& p, const T* __restrict__ x, co
             const T stored = round_to<T>(sum[i][j] + to_float(bias[c]));
             const float z = to_float(stored);
             logits[at] = stored;
-            concepts[at] = round_to<T>(sigmoid(z));
+            if (p.activated) concepts[at] = round_to<T>(sigmoid(z));
             if (mask) {
                 const float known = to_float(mask[at]), share = weights ? to_float(weights[at]) : 1.0f;
                 own[0] += known == 0.0f ? 0.0f : known * share * bce(z, to_float(targets[at]));
@@ -159,7 +159,10 @@ __device__ void logit_gradient(const SbProjectionParams& p, const T* __restrict_
     if (at >= size_t(p.rows) * p.concepts) return;
     const float activation = sigmoid(to_float(logits[at]));
     float gradient = 0.0f;
-    if (concept_cotangent) gradient = to_float(concept_cotangent[at]) * activation * (1.0f - activation);
+    if (concept_cotangent) {
+        gradient = to_float(concept_cotangent[at]);
+        if (p.activated) gradient *= activation * (1.0f - activation);
+    }
     if (mask) {
         const float known = to_float(mask[at]), share = weights ? to_float(weights[at]) : 1.0f;
         const float scale = to_float(*cotangent) / result[1];

@@ -80,10 +80,16 @@ fn integers_give_the_same_bits_on_emulator_and_gpu() {
         return;
     }
     for declaration in ops::declarations() {
-        if declaration.name == "softmax_cross_entropy" || declaration.name == "masked_bce" {
-            continue;
-        }
+        let rounded = |case: &ops::Case| match declaration.name {
+            "softmax_cross_entropy" | "masked_bce" => true,
+            // All but the logits alone.
+            "sb_projection" => case.inputs.len() > 3 || case.label.contains("Sigmoid"),
+            _ => false,
+        };
         for case in (declaration.cases)() {
+            if rounded(&case) {
+                continue;
+            }
             for dtype in [DType::F32, DType::F16, DType::BF16] {
                 for &device in &devices.list {
                     let both = [Device::Emulator, device];

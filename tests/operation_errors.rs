@@ -12,6 +12,7 @@ use whatwhere::ops::global_avg_pool::GlobalAvgPool;
 use whatwhere::ops::masked_bce::MaskedBce;
 use whatwhere::ops::max_pool2d::MaxPool2d;
 use whatwhere::ops::pad2d::{Pad2d, PadMode};
+use whatwhere::ops::sb_projection::SbProjection;
 use whatwhere::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use whatwhere::ops::{self, Operation, Saved};
 use whatwhere::rng::{Key, Purpose};
@@ -202,5 +203,31 @@ fn masked_bce_operands() {
     assert!(says.contains("the mask's sum is 0"), "{says}");
     let wide = zeros(known, DType::F64);
     let says = forward_error(&MaskedBce, &[&logits, &wide, &mask]);
+    assert!(says.contains("differ in kind"), "{says}");
+}
+
+#[test]
+fn sb_projection_operands() {
+    let (x, w, b): (&[usize], &[usize], &[usize]) = (&[2, 3, 4, 5], &[7, 5], &[7]);
+    let maps: &[usize] = &[2, 3, 4, 7];
+    let op = SbProjection::default();
+    refuses(op, &[x, w], "found 2");
+    refuses(op, &[x, w, b, maps], "found 4");
+    refuses(op, &[x, w, b, maps, maps, maps, maps], "found 7");
+    refuses(op, &[x, &[7, 4], b], "does not fit weights");
+    refuses(op, &[&[0, 5], w, b], "does not fit weights");
+    refuses(op, &[&[], &[0, 0], &[0]], "does not fit weights");
+    refuses(op, &[x, &[7, 5, 1], b], "[7, 5, 1]");
+    refuses(op, &[x, w, &[6]], "take no bias of shape [6]");
+    refuses(
+        op,
+        &[x, w, b, maps, &[2, 3, 4, 6]],
+        "take no labels of shape [2, 3, 4, 6]",
+    );
+    let all = [x, w, b, maps, maps].map(|shape| zeros(shape, DType::F32));
+    let says = forward_error(&op, &all.iter().collect::<Vec<_>>());
+    assert!(says.contains("the mask's sum is 0"), "{says}");
+    let wide = zeros(w, DType::F64);
+    let says = forward_error(&op, &[&all[0], &wide, &all[2]]);
     assert!(says.contains("differ in kind"), "{says}");
 }

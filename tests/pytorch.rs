@@ -14,6 +14,7 @@ use whatwhere::ops::linear::Linear;
 use whatwhere::ops::masked_bce::MaskedBce;
 use whatwhere::ops::max_pool2d::MaxPool2d;
 use whatwhere::ops::pad2d::{Pad2d, PadMode};
+use whatwhere::ops::sb_projection::{Activation, SbProjection};
 use whatwhere::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use whatwhere::ops::{Operation, Saved};
 use whatwhere::tensor::Tensor;
@@ -217,6 +218,30 @@ fn masked_bce() {
             .iter()
             .filter(|name| case.tensors.contains_key(**name));
         case.compare(MaskedBce, &operands[..given.count()]);
+    }
+}
+
+#[test]
+fn sb_projection() {
+    for case in cases("sb_projection") {
+        let activation = match case.settings["activation"].as_str() {
+            Some("none") => Activation::None,
+            _ => Activation::Sigmoid,
+        };
+        let operands = ["x", "w", "b", "t", "m", "share"];
+        let given = operands
+            .iter()
+            .filter(|name| case.tensors.contains_key(**name));
+        let aux = case.compare(SbProjection { activation }, &operands[..given.count()]);
+        // The maps stand beside the loss, as they are without it.
+        let with_loss = case.tensors.contains_key("t");
+        assert_eq!(aux.len(), with_loss as usize);
+        if let Some(maps) = aux.first() {
+            let inputs = ["x", "w", "b"].map(|name| &case.tensors[name]);
+            let alone = SbProjection { activation }.forward(&inputs, &mut Saved::default());
+            let alone = alone.unwrap().value;
+            assert_eq!(maps.to_f64_vec().unwrap(), alone.to_f64_vec().unwrap());
+        }
     }
 }
 

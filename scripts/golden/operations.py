@@ -143,6 +143,26 @@ def masked_bce():
     g.save()
 
 
+def sb_projection():
+    g = Golden("sb_projection")
+    x, w, b = torch.randn(2, 10, 3, 4), torch.randn(6, 10), torch.randn(6)
+    t, m = torch.rand(2, 6, 3, 4), torch.randint(0, 2, (2, 6, 3, 4)).double()
+    logits = lambda x, w, b: F.conv2d(x, w[:, :, None, None], b)
+
+    def loss(x, w, b, t, m, share=None):
+        each = F.binary_cross_entropy_with_logits(logits(x, w, b), t, share, reduction="none")
+        return (each * m).sum() / m.sum()
+
+    maps = lambda x, w, b: torch.sigmoid(logits(x, w, b))
+    g.case("logits", logits, {"activation": "none"}, x=x, w=w, b=b)
+    g.case("maps", maps, {"activation": "sigmoid"}, x=x, w=w, b=b)
+    constants = dict(t=t, m=m)
+    g.case("loss", loss, {"activation": "sigmoid"}, constants, x=x, w=w, b=b)
+    constants["share"] = torch.rand(2, 6, 3, 4) + 0.5
+    g.case("loss_weighted", loss, {"activation": "none"}, constants, x=x, w=w, b=b)
+    g.save()
+
+
 def bilinear():
     g = Golden("bilinear")
     for size in [(9, 11), (3, 2), (1, 7), (4, 5)]:
@@ -162,5 +182,6 @@ def padding():
     g.save()
 
 
-for make in [conv2d, linear, batch_norm, pooling, cross_entropy, masked_bce, bilinear, padding]:
+MAKERS = [conv2d, linear, batch_norm, pooling, cross_entropy, masked_bce, sb_projection, bilinear, padding]
+for make in MAKERS:
     make()

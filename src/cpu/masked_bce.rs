@@ -70,7 +70,7 @@ pub fn backward<T: Real>(operands: Operands<T>, scale: f64, dz: &mut [T]) {
 
 /// σ without overflow on either side.
 #[inline(always)]
-fn sigmoid<T: Real>(z: T) -> T {
+pub(super) fn sigmoid<T: Real>(z: T) -> T {
     let small = (-z.abs()).exp();
     let above = if z < T::zero() { small } else { T::one() };
     above / (T::one() + small)

@@ -15,6 +15,7 @@ pub mod masked_bce;
 pub mod max_pool2d;
 pub mod relu;
 pub mod resample;
+pub mod sb_projection;
 pub mod sgd;
 pub mod softmax_cross_entropy;
 pub mod spatial_shuffle;

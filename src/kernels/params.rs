@@ -600,10 +600,12 @@ pub struct SbProjectionParams {
     pub parts: ::std::os::raw::c_uint,
     #[doc = " Rows of a part."]
     pub rows_per_part: ::std::os::raw::c_uint,
+    #[doc = " Whether the concepts are σ(z), and not z itself."]
+    pub activated: ::std::os::raw::c_uint,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SbProjectionParams"][::std::mem::size_of::<SbProjectionParams>() - 32usize];
+    ["Size of SbProjectionParams"][::std::mem::size_of::<SbProjectionParams>() - 36usize];
     ["Alignment of SbProjectionParams"][::std::mem::align_of::<SbProjectionParams>() - 4usize];
     ["Offset of field: SbProjectionParams::rows"]
         [::std::mem::offset_of!(SbProjectionParams, rows) - 0usize];
@@ -621,6 +623,8 @@ const _: () = {
         [::std::mem::offset_of!(SbProjectionParams, parts) - 24usize];
     ["Offset of field: SbProjectionParams::rows_per_part"]
         [::std::mem::offset_of!(SbProjectionParams, rows_per_part) - 28usize];
+    ["Offset of field: SbProjectionParams::activated"]
+        [::std::mem::offset_of!(SbProjectionParams, activated) - 32usize];
 };
 #[doc = " What the `sgd` kernels need."]
 #[repr(C)]

@@ -52,7 +52,7 @@ pub struct Forward {
     pub labels: Option<Labels>,
     /// Written: z, [rows, concepts].
     pub logits: Address,
-    /// Written: σ(z), [rows, concepts].
+    /// Written: σ(z), [rows, concepts]; null if it is not wanted.
     pub concepts: Address,
     /// Written where there are labels: f32 \[2\]: the loss and Σ m.
     pub result: Address,
@@ -77,8 +77,10 @@ pub struct Backward {
     pub result: Address,
     /// The loss's cotangent where there are labels: a scalar of the dtype of x.
     pub loss_cotangent: Address,
-    /// The cotangent of σ(z), [rows, concepts], or null.
+    /// The cotangent of the concepts, [rows, concepts], or null.
     pub concept_cotangent: Address,
+    /// Whether the concepts are σ(z), and not z itself.
+    pub activated: bool,
     /// Written: f32 [rows, concepts], the gradient of z.
     pub dz: Address,
     /// Written: the gradient of x; null if it is not wanted.
@@ -124,7 +126,7 @@ impl Projection {
         self.rows.div_ceil(self.rows_per_part())
     }
 
-    fn params(&self, dtype: DType) -> Result<SbProjectionParams> {
+    fn params(&self, dtype: DType, activated: bool) -> Result<SbProjectionParams> {
         let Projection {
             rows,
             channels,
@@ -145,6 +147,7 @@ impl Projection {
             channel_tiles: self.channel_tiles() as u32,
             parts: self.parts() as u32,
             rows_per_part: self.rows_per_part() as u32,
+            activated: activated as u32,
         })
     }
 }
@@ -154,7 +157,7 @@ impl Projection {
 /// # Errors
 /// [`Error`] for sizes, a dtype or addresses the kernels do not do.
 pub fn forward(dtype: DType, sizes: Projection, f: Forward) -> Result<Vec<Launch>> {
-    let params = sizes.params(dtype)?;
+    let params = sizes.params(dtype, f.concepts != Address::default())?;
     refuse_unaligned(OP, &[f.x, f.weight])?;
     let kernels = [
         "sb_projection_f32",
@@ -193,7 +196,7 @@ pub fn forward(dtype: DType, sizes: Projection, f: Forward) -> Result<Vec<Launch
 /// # Errors
 /// As [`forward`].
 pub fn backward(dtype: DType, sizes: Projection, b: Backward) -> Result<Vec<Launch>> {
-    let params = sizes.params(dtype)?;
+    let params = sizes.params(dtype, b.activated)?;
     refuse_unaligned(OP, &[b.x, b.weight, b.dz, b.dx])?;
     let labels = b.labels.unwrap_or_default();
     let kernels = [

@@ -166,6 +166,7 @@ pub fn declarations() -> Vec<Declaration> {
         super::dropout::DECLARATION,
         super::softmax_cross_entropy::DECLARATION,
         super::masked_bce::DECLARATION,
+        super::sb_projection::DECLARATION,
         super::spatial_shuffle::DECLARATION,
     ]
 }

@@ -25,6 +25,7 @@ mod product;
 mod random;
 pub mod relu;
 mod resample;
+pub mod sb_projection;
 pub mod softmax_cross_entropy;
 pub mod spatial_shuffle;
 mod window;

@@ -43,6 +43,8 @@ struct Case {
     loss: bool,
     weighted: bool,
     concepts: bool,
+    /// Whether the concepts are σ(z).
+    activated: bool,
 }
 
 fn check<T: Number>(case: &Case, schedules: &[Schedule]) {
@@ -102,7 +104,11 @@ fn check<T: Number>(case: &Case, schedules: &[Schedule]) {
             bias: bias.address(),
             labels,
             logits: logits.address(),
-            concepts: activations.address(),
+            concepts: if case.activated {
+                activations.address()
+            } else {
+                Address(0)
+            },
             result: result.address(),
             loss: loss.address(),
             scratch: scratch.address(),
@@ -114,12 +120,14 @@ fn check<T: Number>(case: &Case, schedules: &[Schedule]) {
         // All that follows is made of the stored logits.
         let z = f64s(&logits.to_vec());
         let p: Vec<f64> = z.iter().map(|&z| sigmoid(z)).collect();
-        assert_close(
-            &activations.to_vec(),
-            &p,
-            |i| 4.0 * U * p[i],
-            &format!("p: {context}"),
-        );
+        if case.activated {
+            assert_close(
+                &activations.to_vec(),
+                &p,
+                |i| 4.0 * U * p[i],
+                &format!("p: {context}"),
+            );
+        }
 
         let operands = Operands {
             logits: &z,
@@ -148,7 +156,11 @@ fn check<T: Number>(case: &Case, schedules: &[Schedule]) {
         }
         if case.concepts {
             for (at, dp) in f64s(&cotangents.to_vec()).into_iter().enumerate() {
-                want_dz[at] += dp * p[at] * (1.0 - p[at]);
+                let slope = match case.activated {
+                    true => p[at] * (1.0 - p[at]),
+                    false => 1.0,
+                };
+                want_dz[at] += dp * slope;
                 slack[at] += 10.0 * U * dp.abs();
             }
         }
@@ -172,6 +184,7 @@ fn check<T: Number>(case: &Case, schedules: &[Schedule]) {
             } else {
                 Address(0)
             },
+            activated: case.activated,
             dz: dz.address(),
             dx: dx.address(),
             dw: dw.address(),
@@ -213,6 +226,7 @@ fn case(rows: usize, channels: usize, concepts: usize, with: [bool; 3]) -> Case 
         loss,
         weighted,
         concepts: concept_cotangent,
+        activated: true,
     }
 }
 
@@ -221,6 +235,11 @@ fn check_all<T: Number>() {
     // Everything in one tile, ragged; channels that are no vectors; more than a tile of each kind.
     check::<T>(&case(5, 40, 7, [true, true, true]), &all);
     check::<T>(&case(1, 13, 1, [true, false, false]), &all);
+    let logits = Case {
+        activated: false,
+        ..case(5, 24, 7, [true, false, true])
+    };
+    check::<T>(&logits, &all);
     check::<T>(&case(70, 136, 83, [false, false, true]), &all);
     // Several parts, and the sizes that the kernels are for, but few rows.
     let one = [Schedule::all().last().unwrap()];

@@ -18,4 +18,6 @@ typedef struct SbProjectionParams {
     unsigned parts;
     /** Rows of a part. */
     unsigned rows_per_part;
+    /** Whether the concepts are σ(z), and not z itself. */
+    unsigned activated;
 } SbProjectionParams;
