@@ -165,7 +165,7 @@ const BUDGETS: &[Budget] = &[
     Budget { kernel: "spatial_shuffle_staged_b16",           registers: 32, shared: 0, uses: &[COPY, STORE, LOAD] },
     Budget { kernel: "spatial_shuffle_staged_b32",           registers: 32, shared: 0, uses: &[COPY, STORE] },
     Budget { kernel: "transform_scalar_*",                   registers: 40, shared: 3088, uses: &[] },
-    Budget { kernel: "transform_vector_*",                   registers: 32, shared: 3088, uses: &[STORE] },
+    Budget { kernel: "transform_vector_*",                   registers: 40, shared: 3088, uses: &[STORE] },
 ];
 
 /// What marks the use of sm_90a: matrix products of warpgroups, and bulk copies.
