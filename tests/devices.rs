@@ -227,7 +227,7 @@ fn losses(device: Device, dtype: &str, lr: f64, nudge: Option<(f64, &mut Stream)
     let run = Run::new(settings).unwrap();
     let [train, test] = run.loaders().unwrap();
     let recipe = run.settings().recipe().unwrap();
-    let mut network = run.into_network().unwrap();
+    let mut network = run.into_network(None).unwrap();
     if let Some((share, stream)) = nudge {
         for slot in network.store.slots() {
             let value = network.store.value(slot).unwrap();

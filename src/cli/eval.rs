@@ -1,20 +1,20 @@
 //! `whatwhere eval`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
 use super::{Ui, note, say};
 use crate::experiment::{Run, Settings, read_settings, write_json};
-use crate::train::{TestDraw, evaluate, load_weights, mean_and_std};
+use crate::train::{TestDraw, evaluate, mean_and_std};
 use crate::{Error, Result};
 
 /// Test a trained network, under its own or another shuffle.
 #[derive(Args)]
 pub struct EvalArgs {
-    /// Folder of the run
-    run: PathBuf,
+    /// Folder of the run; left out, --pretrained is tested
+    run: Option<PathBuf>,
     /// Settings to change, e.g. --when both --test-mode rand, --cut 33 --remove shuffle --pool max
     #[command(flatten)]
     settings: Settings,
@@ -31,7 +31,7 @@ pub struct EvalArgs {
 
 #[derive(Serialize)]
 struct Outcome {
-    run: PathBuf,
+    run: Option<PathBuf>,
     weights: PathBuf,
     settings: Settings,
     accuracies: Vec<f64>,
@@ -40,28 +40,41 @@ struct Outcome {
     loss_mean: f64,
 }
 
+/// A run of a folder with settings laid over its own, and the file of its weights.
+fn trained(folder: &Path, settings: Settings, weights: &str) -> Result<(Run, PathBuf)> {
+    let config = folder.join("config.toml");
+    if !config.is_file() {
+        let what =
+            "there is no run here (no config.toml): give the --out folder of `whatwhere train`";
+        return Err(Error::file(folder, what));
+    }
+    let run = Run::new(settings.or(read_settings(&config)?))?;
+    let weights = match weights {
+        name @ ("best" | "last") => folder.join(format!("{name}.safetensors")),
+        file => PathBuf::from(file),
+    };
+    Ok((run, weights))
+}
+
 /// Runs the command.
 pub fn run(args: EvalArgs, ui: &Ui) -> Result<()> {
     if args.passes == 0 || args.passes > 256 {
         return Err(Error::setting("passes", args.passes, "expected 1 to 256"));
     }
-    let config = args.run.join("config.toml");
-    if !config.is_file() {
-        let what =
-            "there is no run here (no config.toml): give the --out folder of `whatwhere train`";
-        return Err(Error::file(&args.run, what));
-    }
-    let there = read_settings(&config)?;
-    let run = Run::new(args.settings.or(there))?;
-    let weights = match args.weights.as_str() {
-        name @ ("best" | "last") => args.run.join(format!("{name}.safetensors")),
-        file => PathBuf::from(file),
+    let (run, weights) = match &args.run {
+        Some(folder) => trained(folder, args.settings, &args.weights)?,
+        None => {
+            let file = args.settings.pretrained.clone().ok_or_else(|| {
+                let why = "give the folder of a run, or weights with --pretrained FILE";
+                Error::setting("eval", "", why)
+            })?;
+            (Run::new(args.settings)?, file)
+        }
     };
     let [_, test] = run.loaders()?;
     let settings = run.settings().clone();
     let recipe = settings.recipe()?;
-    let mut network = run.into_network()?;
-    load_weights(&weights, &mut network.store)?;
+    let mut network = run.into_network(Some(&weights))?;
     let (mut accuracies, mut losses) = (Vec::new(), Vec::new());
     for pass in 0..args.passes {
         let draw = TestDraw {

@@ -8,6 +8,7 @@ mod progress;
 mod report;
 mod sweep;
 mod train;
+mod weights;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -52,6 +53,8 @@ enum Command {
     Report(report::ReportArgs),
     /// List, check and look at data sets
     Data(data::DataArgs),
+    /// Look at a file of weights, and give it other names
+    Weights(weights::WeightsArgs),
     /// Say what this machine has (driver, GPUs, libraries), what this build has, and what will be used
     Doctor(doctor::DoctorArgs),
 }
@@ -112,6 +115,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Sweep(args) => sweep::run(args, &cli.ui),
         Command::Report(args) => report::run(args),
         Command::Data(args) => data::run(args),
+        Command::Weights(args) => weights::run(args),
         Command::Doctor(args) => doctor::run(args),
     }
 }

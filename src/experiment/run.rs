@@ -20,9 +20,10 @@ use crate::device::Device;
 use crate::models::{Architecture, Network};
 use crate::nn::Layer;
 use crate::tensor::DType;
+use crate::train::pretrained;
 use crate::train::{
-    Ending, EpochRecord, Observer, Progress, Trainer, load_weights, save_weights, ten_passes,
-    write_atomically,
+    Checkpoint, Ending, EpochRecord, Observer, Progress, Trainer, load_weights, save_weights,
+    ten_passes, write_atomically,
 };
 use crate::{Error, Result};
 
@@ -72,6 +73,7 @@ pub struct RunSummary {
 /// A run that was checked and is ready to start.
 pub struct Run {
     settings: Settings,
+    architecture: Architecture,
     network: Network,
     replaced_share: f64,
 }
@@ -81,7 +83,14 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Setting`] names what cannot be used.
-    pub fn new(settings: Settings) -> Result<Self> {
+    pub fn new(mut settings: Settings) -> Result<Self> {
+        if let (None, Some(file)) = (&settings.model, &settings.pretrained) {
+            let (model, _) = pretrained::model_of(file)?.ok_or_else(|| {
+                let what = "which model these weights are of cannot be told: give --model";
+                Error::file(file, what)
+            })?;
+            settings.model = Some(model);
+        }
         let settings = settings.complete();
         settings.recipe()?.schedule(1)?;
         settings.augmentation()?;
@@ -108,6 +117,7 @@ impl Run {
         Ok(Run {
             network: plan.apply(&architecture)?,
             replaced_share: plan.replaced_share(&architecture)?,
+            architecture,
             settings,
         })
     }
@@ -122,10 +132,23 @@ impl Run {
         &self.network
     }
 
-    /// The network, initialised.
-    pub fn into_network(mut self) -> Result<Network> {
+    /// The network with the weights of `file`, or with first values.
+    ///
+    /// # Errors
+    /// A file that does not fit the network ([`pretrained::load`]).
+    pub fn into_network(mut self, file: Option<&Path>) -> Result<Network> {
         self.initialise()?;
+        if let Some(file) = file {
+            self.load(file)?;
+        }
         Ok(self.network)
+    }
+
+    fn load(&mut self, file: &Path) -> Result<()> {
+        let new_head = self.settings.new_head.unwrap_or(false);
+        let loaded = pretrained::load(file, &self.architecture, &mut self.network, new_head)?;
+        tracing::info!("{}: {loaded}", file.display());
+        Ok(())
     }
 
     fn initialise(&mut self) -> Result<()> {
@@ -159,6 +182,12 @@ impl Run {
         write_json(&path, &env.continuing(&path))?;
         let recipe = self.settings.recipe()?;
         self.initialise()?;
+        // A run that goes on has its weights in its checkpoint.
+        if let Some(file) = self.settings.pretrained.clone()
+            && !Checkpoint::in_folder(folder.join("checkpoint")).exists()
+        {
+            self.load(&file)?;
+        }
         let fingerprint = self.settings.fingerprint()?;
         let limit = recipe.limit_batches;
         let seed = recipe.seed;

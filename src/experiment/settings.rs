@@ -47,6 +47,12 @@ settings! {
     model: String,
     /// Factor on all channel counts of the network
     width: f64,
+    /// Weights to start from: a safetensors file of torchvision, timm or whatwhere; its model is the default
+    #[arg(value_name = "FILE")]
+    pretrained: PathBuf,
+    /// Start the head anew where the file's does not fit (another number of classes)
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    new_head: bool,
     /// Data set: cifar100, cifar100-coarse, cifar10, or a generated one: layout, texture, red-left-of-green, quadrant, anagram
     data: String,
     /// Folder of the data set

@@ -5,6 +5,7 @@
 //! definition of each architecture thus serves every data set and every intervention.
 
 mod builder;
+pub mod names;
 mod resnet;
 mod summary;
 mod vgg;

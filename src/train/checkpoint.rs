@@ -282,12 +282,12 @@ fn write_tensors(path: &Path, mut tensors: Vec<(String, Tensor)>) -> Result<Stri
     Ok(hex(&Sha256::digest(&bytes)))
 }
 
-fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
+pub(super) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
     SafeTensors::deserialize(bytes)
         .map_err(|e| Error::file(path, format!("this is no whole safetensors file: {e}")))
 }
 
-fn read_tensor(path: &Path, file: &SafeTensors, name: &str) -> Result<Tensor> {
+pub(super) fn read_tensor(path: &Path, file: &SafeTensors, name: &str) -> Result<Tensor> {
     let view = file
         .tensor(name)
         .map_err(|_| Error::file(path, format!("tensor {name} is missing: {OTHER_NETWORK}")))?;

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod evaluate;
+pub mod pretrained;
 mod schedule;
 mod sgd;
 mod step;
