@@ -281,7 +281,7 @@ fn the_program_trains_on_and_tests_what_it_exported() {
     let small = ["--model=vgg-small", "--epochs=1"];
     let with = |first: &[&'static str]| [first, &data, &small].concat();
     whatwhere(&with(&["train", "--out=a"]));
-    let export = "weights a/best.safetensors --model vgg-small --classes 2 --size 16 \
+    let export = "weights a/best.safetensors --model vgg-small --classes 8 --size 16 \
                   --export torchvision --out t.safetensors";
     whatwhere(&export.split_whitespace().collect::<Vec<_>>());
     whatwhere(&["eval", "a", "--passes=1", "--json=a.json"]);
