@@ -206,7 +206,7 @@ fn serve(cut: u32) -> Outcome<()> {
         cut: Some(cut),
         ..Settings::default()
     };
-    let mut network = Run::new(settings)?.into_network()?;
+    let mut network = Run::new(settings)?.into_network(None)?;
     let mut stream = Key::new(0, Purpose::Check, 0, 0).stream(0);
     let pixels: Vec<f32> = (0..BATCH * 32 * 32 * 3)
         .map(|_| stream.normal() as f32)
