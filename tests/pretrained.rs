@@ -100,7 +100,7 @@ fn logits(network: &mut Network, side: usize) -> Vec<f64> {
         .map(|_| stream.normal() as f32)
         .collect();
     let images = Tensor::from_slice([2, side, side, 3], &pixels, Device::Cpu).unwrap();
-    let moment = Moment { seed: 0, at: 0 };
+    let moment = Moment::new(0, 0);
     let forward = network
         .forward(&mut Tape::no_grad(), Mode::Test, moment, images)
         .unwrap();
