@@ -1,7 +1,8 @@
-//! Batch normalisation over the rows of a (rows, channels) matrix, with an optional ReLU.
+//! Batch normalisation over the rows of a (rows, channels) matrix, with an optional residual sum and ReLU.
 //!
-//! Forward in training: statistics (one read), then y = x·scale + shift (one read, one write).
-//! Backward: two reads of x and dy, one write. The statistics are taken in tasks of a fixed number of
+//! Forward in training: statistics (one read), then y = x·scale + shift (one read, one write; a residual
+//! is one read more). Backward: two reads of x and dy, one write; with a residual also one read of y, and
+//! one write of the gated dy, which is the residual's gradient. The statistics are taken in tasks of a fixed number of
 //! rows, each by two passes over rows that are still in cache, and merged in row order in f64
 //! (Chan, Golub, LeVeque 1979), so they do not depend on the number of threads and do not cancel.
 
@@ -27,8 +28,18 @@ pub struct Affine<'a, T> {
     pub relu: bool,
 }
 
+impl<T: Real> Affine<'_, T> {
+    /// The least result.
+    fn floor(&self) -> T {
+        match self.relu {
+            true => T::zero(),
+            false => T::neg_infinity(),
+        }
+    }
+}
+
 /// Rows one task works on.
-fn rows_per_task(channels: usize) -> usize {
+pub(super) fn rows_per_task(channels: usize) -> usize {
     (ELEMENTS_PER_TASK / channels).max(1)
 }
 
@@ -77,28 +88,38 @@ pub fn statistics<T: Real>(x: &[T], channels: usize) -> Statistics<T> {
     }
 }
 
-/// y = x·scale + shift, then ReLU if asked.
-pub fn apply<T: Real>(x: &[T], affine: &Affine<T>, y: &mut [T]) {
-    let channels = affine.scale.len();
-    let floor = if affine.relu {
-        T::zero()
-    } else {
-        T::neg_infinity()
-    };
+/// y = x·scale + shift (+ residual), then ReLU if asked.
+pub fn apply<T: Real>(x: &[T], affine: &Affine<T>, residual: Option<&[T]>, y: &mut [T]) {
+    let (channels, floor) = (affine.scale.len(), affine.floor());
     let block = rows_per_task(channels) * channels;
-    x.par_chunks(block)
-        .zip(y.par_chunks_mut(block))
-        .for_each(|(x, y)| {
-            vectorised(|| {
-                for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
+    let tasks = x.par_chunks(block).zip(y.par_chunks_mut(block)).enumerate();
+    tasks.for_each(|(task, (x, y))| {
+        let rows = x.chunks_exact(channels).zip(y.chunks_exact_mut(channels));
+        match residual {
+            None => vectorised(|| {
+                for (x, y) in rows {
                     let coefficients = affine.scale.iter().zip(affine.shift);
                     for ((y, &x), (&scale, &shift)) in y.iter_mut().zip(x).zip(coefficients) {
                         let v = x * scale + shift;
                         *y = if v < floor { floor } else { v };
                     }
                 }
-            })
-        });
+            }),
+            Some(residual) => vectorised(|| {
+                let more = residual[task * block..].chunks_exact(channels);
+                for ((x, y), more) in rows.zip(more) {
+                    let coefficients = affine.scale.iter().zip(affine.shift);
+                    let values = x.iter().zip(more);
+                    for ((y, (&x, &more)), (&scale, &shift)) in
+                        y.iter_mut().zip(values).zip(coefficients)
+                    {
+                        let v = x * scale + shift + more;
+                        *y = if v < floor { floor } else { v };
+                    }
+                }
+            }),
+        }
+    });
 }
 
 /// Σ g and Σ g·(x − mean) of every channel, g being dy where the ReLU (if any) let the value through.
@@ -134,6 +155,40 @@ pub fn gradient_sums<T: Real>(
             (sums, products)
         })
         .collect();
+    add_up(&parts, channels)
+}
+
+/// Σ g and Σ g·(x − mean) of every channel, with g = dy where y > 0, else 0, which takes the place of dy.
+pub fn gate_sums<T: Real>(x: &[T], y: &[T], dy: &mut [T], mean: &[T]) -> (Vec<T>, Vec<T>) {
+    let channels = mean.len();
+    let block = rows_per_task(channels) * channels;
+    let values = x.par_chunks(block).zip(y.par_chunks(block));
+    let parts: Vec<(Vec<T>, Vec<T>)> = values
+        .zip(dy.par_chunks_mut(block))
+        .map(|((x, y), dy)| {
+            let mut sums = vec![T::zero(); channels];
+            let mut products = vec![T::zero(); channels];
+            vectorised(|| {
+                let values = x.chunks_exact(channels).zip(y.chunks_exact(channels));
+                for ((x, y), dy) in values.zip(dy.chunks_exact_mut(channels)) {
+                    let totals = sums.iter_mut().zip(products.iter_mut());
+                    let values = x.iter().zip(y).zip(dy);
+                    for (((sum, product), ((&x, &y), dy)), &mean) in totals.zip(values).zip(mean) {
+                        let g = if y > T::zero() { *dy } else { T::zero() };
+                        *dy = g;
+                        *sum += g;
+                        *product += g * (x - mean);
+                    }
+                }
+            });
+            (sums, products)
+        })
+        .collect();
+    add_up(&parts, channels)
+}
+
+/// The sums of tasks, added in their order in f64.
+pub(super) fn add_up<T: Real>(parts: &[(Vec<T>, Vec<T>)], channels: usize) -> (Vec<T>, Vec<T>) {
     let (mut sums, mut products) = (vec![0.0f64; channels], vec![0.0f64; channels]);
     for (part_sums, part_products) in parts {
         for ch in 0..channels {
@@ -170,8 +225,30 @@ pub fn backward_in_place<T: Real>(x: &[T], dy: &mut [T], affine: &Affine<T>, abd
         });
 }
 
+/// dx = a·g + b·x + d per channel.
+pub fn backward<T: Real>(x: &[T], g: &[T], dx: &mut [T], [a, b, d]: [&[T]; 3]) {
+    let channels = a.len();
+    let block = rows_per_task(channels) * channels;
+    let values = x.par_chunks(block).zip(g.par_chunks(block));
+    values
+        .zip(dx.par_chunks_mut(block))
+        .for_each(|((x, g), dx)| {
+            vectorised(|| {
+                let values = x.chunks_exact(channels).zip(g.chunks_exact(channels));
+                for ((x, g), dx) in values.zip(dx.chunks_exact_mut(channels)) {
+                    let coefficients = a.iter().zip(b).zip(d);
+                    for ((dx, (&x, &g)), ((&a, &b), &d)) in
+                        dx.iter_mut().zip(x.iter().zip(g)).zip(coefficients)
+                    {
+                        *dx = a * g + b * x + d;
+                    }
+                }
+            })
+        });
+}
+
 #[inline(always)]
-fn gate<T: Real>(value: T, dy: T, relu: bool) -> T {
+pub(super) fn gate<T: Real>(value: T, dy: T, relu: bool) -> T {
     if relu && value <= T::zero() {
         T::zero()
     } else {

@@ -5,6 +5,7 @@
 
 pub mod add;
 pub mod batch_norm;
+pub mod batch_norm_shuffle;
 pub mod concat;
 pub mod conv2d;
 pub mod dropout;

@@ -185,6 +185,23 @@ impl Plan {
         running: Running,
         scratch: Address,
     ) -> Result<[Launch; 3]> {
+        let [statistics, finish] = self.measure(settings, values.x, channels, running, scratch)?;
+        Ok([statistics, finish, self.apply(settings, values, channels)?])
+    }
+
+    /// The first two launches of [`Plan::train`]: all but y.
+    ///
+    /// # Errors
+    /// As [`Plan::train`].
+    pub fn measure(
+        &self,
+        settings: Settings,
+        x: Address,
+        channels: Channels,
+        running: Running,
+        scratch: Address,
+    ) -> Result<[Launch; 2]> {
+        refuse_unaligned(NAME, &[x])?;
         if self.cut.rows < 2 {
             return Err(Error::shape(NAME, "one row has no variance"));
         }
@@ -192,7 +209,7 @@ impl Plan {
         let statistics = self
             .walk(STATISTICS)?
             .params(params)
-            .pointer(values.x)
+            .pointer(x)
             .pointer(scratch);
         params.momentum = running.momentum;
         let finish = self
@@ -208,7 +225,7 @@ impl Plan {
             .pointer(channels.shift)
             .pointer(running.mean)
             .pointer(running.variance);
-        Ok([statistics, finish, self.apply(settings, values, channels)?])
+        Ok([statistics, finish])
     }
 
     /// Coefficients, then y, from given statistics.
@@ -221,7 +238,13 @@ impl Plan {
         values: Values,
         channels: Channels,
     ) -> Result<[Launch; 2]> {
-        let coefficients = per_channel("batch_norm_coefficients", self.cut.channels)
+        let apply = self.apply(settings, values, channels)?;
+        Ok([self.coefficients(settings, channels), apply])
+    }
+
+    /// Coefficients from given statistics.
+    pub fn coefficients(&self, settings: Settings, channels: Channels) -> Launch {
+        per_channel("batch_norm_coefficients", self.cut.channels)
             .params(self.params(settings))
             .pointer(channels.mean)
             .pointer(channels.variance)
@@ -229,8 +252,7 @@ impl Plan {
             .pointer(channels.beta)
             .pointer(channels.inverse_std)
             .pointer(channels.scale)
-            .pointer(channels.shift);
-        Ok([coefficients, self.apply(settings, values, channels)?])
+            .pointer(channels.shift)
     }
 
     /// y = x·scale + shift (+ residual), rectified if asked.

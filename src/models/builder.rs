@@ -30,6 +30,7 @@ pub(super) fn lower(architecture: &Architecture, treatments: &[Treatment]) -> Re
         classes: architecture.classes,
         stages,
         store: builder.store,
+        fused: true,
     })
 }
 

@@ -226,6 +226,9 @@ pub struct Network {
     pub stages: Vec<Stage>,
     /// Parameters and buffers.
     pub store: Store,
+    /// Whether neighbouring layers run as one operation where they can. Results are the same; off, tests
+    /// and benchmarks see what it changes.
+    pub fused: bool,
 }
 
 /// What a recorded forward pass gives: the logits, and the parameters as leaves of the tape.
@@ -234,6 +237,14 @@ pub struct Forward {
     pub logits: Var,
     /// The parameters that were used.
     pub leaves: Vec<(Slot, Var)>,
+}
+
+/// Every layer with the name of its stage.
+fn placed(stages: &[Stage]) -> impl Iterator<Item = (&str, &Layer)> {
+    stages.iter().flat_map(|stage| {
+        let layers = stage.layers.iter();
+        layers.map(|layer| (&*stage.name, layer))
+    })
 }
 
 impl Network {
@@ -259,13 +270,21 @@ impl Network {
         }
         let images = images.cast(self.store.dtype())?;
         let mut x = Var::constant(images.to_device(self.store.device())?);
+        let (names, layers): (Vec<&str>, Vec<&Layer>) = placed(&self.stages).unzip();
         let mut pass = Pass::new(tape, &mut self.store, mode, moment);
-        for stage in &self.stages {
-            pass.tape.enter_layer(&stage.name);
-            x = nn::forward(&stage.layers, &mut pass, x)?;
+        pass.fused = self.fused;
+        for step in nn::steps(&layers, mode, self.fused) {
+            pass.tape.enter_layer(names[step.first]);
+            x = step.forward(&mut pass, x)?;
         }
         let leaves = pass.into_leaves();
         Ok(Forward { logits: x, leaves })
+    }
+
+    /// What runs as one operation in `mode`: see [`nn::fusions`].
+    pub fn fusions(&self, mode: Mode) -> Vec<String> {
+        let layers: Vec<&Layer> = placed(&self.stages).map(|(_, layer)| layer).collect();
+        nn::fusions(&layers, mode)
     }
 
     /// Number of trained numbers.

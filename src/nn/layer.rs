@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Init, Mode, Pass, Slot, Store, forward};
+use super::{Init, Mode, Pass, Slot, Store};
 use crate::autograd::Var;
 use crate::device::Device;
 use crate::ops::spatial_shuffle::{Mode as ShuffleMode, SpatialShuffle};
@@ -103,19 +103,27 @@ impl BatchNorm {
         }
     }
 
-    fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
-        let (gamma, beta) = (pass.parameter(self.weight)?, pass.parameter(self.bias)?);
-        let op = ops::batch_norm::BatchNorm {
-            training: pass.mode == Mode::Train,
-            epsilon: Self::EPSILON,
-            relu: self.relu,
-        };
+    /// Runs `op`, which normalises with these parameters: its inputs are those `before` γ and β, these and
+    /// in test the running statistics, and one `after` them. In training its side results become part of
+    /// the running statistics.
+    pub(super) fn run(
+        &self,
+        pass: &mut Pass,
+        op: impl Operation,
+        before: &[Var],
+        after: Option<Var>,
+    ) -> Result<Var> {
+        let mut inputs = before.to_vec();
+        inputs.extend([pass.parameter(self.weight)?, pass.parameter(self.bias)?]);
         if pass.mode == Mode::Test {
-            let mean = pass.constant(self.running_mean)?;
-            let variance = pass.constant(self.running_var)?;
-            return pass.tape.apply(op, &[&x, &gamma, &beta, &mean, &variance]);
+            inputs.extend([
+                pass.constant(self.running_mean)?,
+                pass.constant(self.running_var)?,
+            ]);
         }
-        let (y, batch) = pass.tape.apply_with_aux(op, &[&x, &gamma, &beta])?;
+        inputs.extend(after);
+        let inputs: Vec<&Var> = inputs.iter().collect();
+        let (y, batch) = pass.tape.apply_with_aux(op, &inputs)?;
         for (slot, batch) in [self.running_mean, self.running_var]
             .into_iter()
             .zip(&batch)
@@ -295,23 +303,34 @@ pub struct Shuffle {
 }
 
 impl Shuffle {
-    fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
-        let mode = match pass.mode {
+    /// What is shuffled in this mode, if anything.
+    pub fn mode(&self, mode: Mode) -> Option<ShuffleMode> {
+        match mode {
             Mode::Train => self.train,
             Mode::Test => self.test,
-        };
-        let Some(mode) = mode else { return Ok(x) };
+        }
+    }
+
+    /// The operation of this pass, if there is one.
+    pub(super) fn op(&self, pass: &Pass) -> Option<SpatialShuffle> {
+        let mode = self.mode(pass.mode)?;
         let key = match self.scope {
             Scope::Fixed => Key::new(pass.moment.seed, Purpose::ShuffleFixed, 0, self.layer).into(),
             _ => pass.key(Purpose::ShuffleTrain, Purpose::ShuffleTest, self.layer),
         };
-        let op = SpatialShuffle {
+        Some(SpatialShuffle {
             mode,
             key,
             per_sample: self.scope == Scope::PerSample,
             derange: self.derange,
-        };
-        pass.tape.apply(op, &[&x])
+        })
+    }
+
+    fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
+        match self.op(pass) {
+            Some(op) => pass.tape.apply(op, &[&x]),
+            None => Ok(x),
+        }
     }
 }
 
@@ -325,7 +344,7 @@ pub struct Residual {
 }
 
 impl Layer {
-    /// Runs the layer.
+    /// Runs the layer by itself.
     pub fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
         match self {
             Layer::Conv2d(conv) => {
@@ -358,12 +377,7 @@ impl Layer {
             }
             Layer::Dropout(dropout) => dropout.forward(pass, x),
             Layer::Shuffle(shuffle) => shuffle.forward(pass, x),
-            Layer::Residual(branches) => {
-                let shortcut = forward(&branches.shortcut, pass, x.clone())?;
-                let body = forward(&branches.body, pass, x)?;
-                let sum = pass.tape.apply(ops::add::Add, &[&body, &shortcut])?;
-                pass.tape.apply(ops::relu::Relu, &[&sum])
-            }
+            Layer::Residual(branches) => branches.forward(pass, x),
         }
     }
 

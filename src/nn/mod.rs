@@ -1,8 +1,10 @@
 //! Layers: parameters plus a call to an operation. A network is a list of them.
 
+mod fuse;
 mod layer;
 mod store;
 
+pub use fuse::{Step, forward, fusions, steps};
 pub use layer::{
     BatchNorm, Conv2d, Dropout, Layer, Linear, Pool, PoolKind, Residual, Scope, Shuffle,
 };
@@ -51,6 +53,8 @@ pub struct Pass<'a> {
     pub mode: Mode,
     /// Which random numbers.
     pub moment: Moment,
+    /// Whether neighbouring layers run as one operation where they can; true unless changed.
+    pub fused: bool,
     leaves: Vec<(Slot, Var)>,
 }
 
@@ -62,6 +66,7 @@ impl<'a> Pass<'a> {
             store,
             mode,
             moment,
+            fused: true,
             leaves: Vec::new(),
         }
     }
@@ -96,9 +101,4 @@ impl<'a> Pass<'a> {
     pub fn into_leaves(self) -> Vec<(Slot, Var)> {
         self.leaves
     }
-}
-
-/// Runs layers one after the other.
-pub fn forward(layers: &[Layer], pass: &mut Pass, x: Var) -> Result<Var> {
-    layers.iter().try_fold(x, |x, layer| layer.forward(pass, x))
 }

@@ -1,18 +1,21 @@
-//! Batch normalisation (Ioffe, Szegedy 2015) over the innermost axis, with an optional fused ReLU.
+//! Batch normalisation (Ioffe, Szegedy 2015) over the innermost axis, with an optional residual sum and
+//! an optional ReLU in the same pass.
 
 use super::fallback::{self, kernel_device};
-use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, operands, result_of};
-use crate::cpu::batch_norm::{Affine, apply, backward_in_place, gradient_sums, statistics};
+use super::normalise::{Coefficients, Slopes, rows_and_channels, vector};
+use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, result_of, same_kind};
+use crate::cpu::batch_norm::{apply, backward, backward_in_place, gate_sums, gradient_sums};
 use crate::device::Device;
-use crate::kernels::batch_norm::{Channels, Gradients, Plan, Running, Settings, Values};
+use crate::kernels::batch_norm::{Gradients, Plan, Settings, Values};
 use crate::tensor::{DType, Real, Shape, Tensor};
 use crate::{Error, Result, with_real};
 
-/// y = γ·(x − μ)/√(σ² + ε) + β, then ReLU if asked; channels innermost, all other axes are rows.
+/// y = γ·(x − μ)/√(σ² + ε) + β (+ residual), then ReLU if asked; channels innermost, all other axes are rows.
 ///
 /// In training the inputs are x, γ, β, and μ, σ² are those of the batch (σ² biased); the side results
 /// are μ and the *unbiased* variance, for PyTorch's running averages. In evaluation the inputs are
-/// x, γ, β, running mean, running variance; the last two have no gradient.
+/// x, γ, β, running mean, running variance; the last two have no gradient. One input more is a residual
+/// of the shape of x, added before the ReLU.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNorm {
     /// Whether batch statistics are used.
@@ -26,99 +29,7 @@ pub struct BatchNorm {
 const NAME: &str = "batch_norm";
 
 impl BatchNorm {
-    fn rows_and_channels(x: &Shape) -> (usize, usize) {
-        let channels = x.channels();
-        (x.len().checked_div(channels).unwrap_or(0), channels)
-    }
-
-    fn run<T: Real>(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        let (x, gamma, beta) = (inputs[0], inputs[1], inputs[2]);
-        let (rows, channels) = Self::rows_and_channels(x.shape());
-        let (mean, variance) = match self.training {
-            true => {
-                let found = statistics::<T>(x.data()?, channels);
-                (found.mean, found.variance)
-            }
-            false => (inputs[3].to_vec::<T>()?, inputs[4].to_vec::<T>()?),
-        };
-        let inverse_std: Vec<T> = variance
-            .iter()
-            .map(|v| T::of(1.0 / (v.f64() + self.epsilon).sqrt()))
-            .collect();
-        let scale: Vec<T> = inverse_std
-            .iter()
-            .zip(gamma.data::<T>()?)
-            .map(|(&i, &g)| i * g)
-            .collect();
-        let shift: Vec<T> = (beta.data::<T>()?.iter().zip(&mean).zip(&scale))
-            .map(|((&b, &m), &s)| b - m * s)
-            .collect();
-        let mut y = result_of(self, inputs)?;
-        let affine = Affine {
-            scale: &scale,
-            shift: &shift,
-            relu: self.relu,
-        };
-        apply(x.data()?, &affine, y.data_mut()?);
-        let vector = |values: &[T]| Tensor::from_slice([channels], values, x.device());
-        let mean = vector(&mean)?;
-        saved.keep([
-            x,
-            &mean,
-            &vector(&inverse_std)?,
-            &vector(&scale)?,
-            &vector(&shift)?,
-        ]);
-        let unbiased = rows as f64 / (rows as f64 - 1.0);
-        let aux = match self.training {
-            true => {
-                let v: Vec<T> = variance.iter().map(|v| T::of(v.f64() * unbiased)).collect();
-                vec![mean, vector(&v)?]
-            }
-            false => Vec::new(),
-        };
-        Ok(Output { value: y, aux })
-    }
-
-    fn pull_back<T: Real>(&self, saved: Saved, cotangent: Tensor) -> Result<Vec<Option<Tensor>>> {
-        let [x, mean, inverse_std, scale, shift] = saved.take();
-        let (rows, channels) = Self::rows_and_channels(x.shape());
-        let (mean, inverse_std) = (mean.data::<T>()?, inverse_std.data::<T>()?);
-        let scale = scale.data::<T>()?;
-        let affine = Affine {
-            scale,
-            shift: shift.data()?,
-            relu: self.relu,
-        };
-        let mut dx = cotangent.into_unique()?;
-        let (sums, products) = gradient_sums(x.data()?, dx.data()?, mean, &affine);
-        let dgamma: Vec<T> = products
-            .iter()
-            .zip(inverse_std)
-            .map(|(&p, &i)| p * i)
-            .collect();
-        let (mut b, mut d) = (vec![T::zero(); channels], vec![T::zero(); channels]);
-        if self.training {
-            let share = T::of(1.0 / rows as f64);
-            for ch in 0..channels {
-                b[ch] = -scale[ch] * inverse_std[ch] * inverse_std[ch] * products[ch] * share;
-                d[ch] = -scale[ch] * sums[ch] * share - b[ch] * mean[ch];
-            }
-        }
-        backward_in_place(x.data()?, dx.data_mut()?, &affine, [scale, &b, &d]);
-        let vector = |values: &[T]| Tensor::from_slice([channels], values, x.device());
-        let mut gradients = vec![Some(vector(&dgamma)?), Some(vector(&sums)?)];
-        gradients.insert(0, Some(dx));
-        if !self.training {
-            gradients.extend([None, None]);
-        }
-        Ok(gradients)
-    }
-}
-
-/// By kernels. What belongs to a channel is f32 there, whatever the dtype of the values.
-impl BatchNorm {
-    fn settings(&self) -> Settings {
+    pub(super) fn settings(&self) -> Settings {
         Settings {
             training: self.training,
             epsilon: self.epsilon,
@@ -126,94 +37,153 @@ impl BatchNorm {
         }
     }
 
+    /// Inputs without a residual.
+    pub(super) fn arity(&self) -> usize {
+        if self.training { 3 } else { 5 }
+    }
+
+    fn run<T: Real>(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        let found = Coefficients::on_cpu::<T>(self.settings(), inputs)?;
+        let mut y = result_of(self, inputs)?;
+        let residual = inputs.get(self.arity());
+        let more = residual.map(|r| r.data::<T>()).transpose()?;
+        let affine = found.affine::<T>(self.relu)?;
+        apply(inputs[0].data()?, &affine, more, y.data_mut()?);
+        self.keep(&found, inputs[0], residual.is_some(), &y, saved);
+        Ok(Output {
+            value: y,
+            aux: found.aux(self.training),
+        })
+    }
+
+    /// With a residual and a ReLU also the result: its gate cannot be had from x alone. A shape says that
+    /// there is a residual.
+    fn keep(&self, at: &Coefficients, x: &Tensor, residual: bool, y: &Tensor, saved: &mut Saved) {
+        at.keep(x, saved);
+        if residual {
+            saved.keep_shapes(&[x.shape()]);
+            if self.relu {
+                saved.keep([y]);
+            }
+        }
+    }
+
+    fn pull_back<T: Real>(&self, saved: Saved, cotangent: Tensor) -> Result<Vec<Option<Tensor>>> {
+        let y = saved.tensors.get(5).cloned();
+        let residual = !saved.shapes.is_empty();
+        let (x, at) = Coefficients::kept(&saved);
+        drop(saved);
+        let (rows, _) = rows_and_channels(x.shape());
+        let mean = at.mean.data::<T>()?;
+        let mut g = cotangent.into_unique()?;
+        let affine = at.affine::<T>(self.relu && !residual)?;
+        let (sums, products) = match y {
+            Some(y) => gate_sums(x.data()?, y.data()?, g.data_mut()?, mean),
+            None => gradient_sums(x.data()?, g.data()?, mean, &affine),
+        };
+        let Slopes { dgamma, b, d } = Slopes::new(self.training, rows, &at, &sums, &products)?;
+        let abd = [affine.scale, &b, &d];
+        let (dx, residual) = if residual {
+            let mut dx = x.empty_like()?;
+            backward(x.data()?, g.data()?, dx.data_mut()?, abd);
+            (dx, Some(g))
+        } else {
+            backward_in_place(x.data()?, g.data_mut()?, &affine, abd);
+            (g, None)
+        };
+        Ok(self.gradients(dx, [vector(&dgamma)?, vector(&sums)?], residual))
+    }
+
+    /// In the order of the inputs.
+    fn gradients(
+        &self,
+        dx: Tensor,
+        [dgamma, dbeta]: [Tensor; 2],
+        residual: Option<Tensor>,
+    ) -> Vec<Option<Tensor>> {
+        let mut all = vec![Some(dx), Some(dgamma), Some(dbeta)];
+        all.resize_with(self.arity(), || None);
+        all.extend(residual.map(Some));
+        all
+    }
+}
+
+/// By kernels. What belongs to a channel is f32 there, whatever the dtype of the values.
+impl BatchNorm {
     fn launch(&self, device: Device, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
         let x = inputs[0];
-        if let Some(other) = inputs.iter().find(|other| other.device() != device) {
-            let what = format!("operands on {device} and {}", other.device());
-            return Err(Error::shape(NAME, what));
-        }
-        let (rows, channels) = Self::rows_and_channels(x.shape());
+        refuse_scattered(device, inputs)?;
+        let residual = inputs.get(self.arity());
+        let (rows, channels) = rows_and_channels(x.shape());
         let plan = Plan::new(x.dtype(), rows, channels)?;
-        let new = || Tensor::empty([channels], DType::F32, device);
-        let given = |i: usize| inputs[i].cast(DType::F32);
-        let (gamma, beta) = (given(1)?, given(2)?);
-        let (mut mean, mut variance) = match self.training {
-            true => (new()?, new()?),
-            false => (given(3)?, given(4)?),
-        };
-        let (mut inverse_std, mut scale, mut shift) = (new()?, new()?, new()?);
+        let found = Coefficients::by_kernels(device, &plan, self.settings(), inputs)?;
         let mut y = result_of(self, inputs)?;
         let values = Values {
             x: x.address(),
-            residual: Default::default(),
+            residual: residual.map(|r| r.address()).unwrap_or_default(),
             y: y.address_mut()?,
         };
-        let mut at = Channels {
-            gamma: gamma.address(),
-            beta: beta.address(),
-            mean: mean.address(),
-            variance: variance.address(),
-            inverse_std: inverse_std.address_mut()?,
-            scale: scale.address_mut()?,
-            shift: shift.address_mut()?,
-        };
-        if self.training {
-            (at.mean, at.variance) = (mean.address_mut()?, variance.address_mut()?);
-            let mut scratch = Tensor::empty([plan.scratch()], DType::F32, device)?;
-            let to = scratch.address_mut()?;
-            let launches = plan.train(self.settings(), values, at, Running::default(), to)?;
-            device.launch_all(&launches)?;
-        } else {
-            device.launch_all(&plan.evaluate(self.settings(), values, at)?)?;
-        }
-        saved.keep([x, &mean, &inverse_std, &scale, &shift]);
+        device.launch(&plan.apply(self.settings(), values, found.channels())?)?;
+        self.keep(&found, x, residual.is_some(), &y, saved);
         saved.dtypes = inputs.iter().map(|t| t.dtype()).collect();
-        let aux = match self.training {
-            true => vec![mean, variance],
-            false => Vec::new(),
-        };
-        Ok(Output { value: y, aux })
+        Ok(Output {
+            value: y,
+            aux: found.aux(self.training),
+        })
     }
 
-    /// dγ and dβ; `dx` comes as the cotangent.
+    /// dγ, dβ, and what `dy` does not become: without a residual it becomes dx, with one and a ReLU too, and
+    /// the gated gradient is the residual's; without a ReLU it is that as it stands, and dx is apart.
     fn launch_backward(
         &self,
         device: Device,
         saved: &Saved,
-        dx: &mut Tensor,
-    ) -> Result<[Tensor; 2]> {
-        let [x, mean, inverse_std, scale, shift] = &saved.tensors[..] else {
-            unreachable!("batch_norm keeps five tensors");
-        };
-        if x.dtype() != dx.dtype() {
-            let what = format!("values of {} and a cotangent of {}", x.dtype(), dx.dtype());
+        dy: &mut Tensor,
+    ) -> Result<([Tensor; 2], Option<Tensor>)> {
+        let (x, at) = Coefficients::kept(saved);
+        if x.dtype() != dy.dtype() {
+            let what = format!("values of {} and a cotangent of {}", x.dtype(), dy.dtype());
             return Err(Error::shape(NAME, what));
         }
-        let (rows, channels) = Self::rows_and_channels(x.shape());
+        let (rows, channels) = rows_and_channels(x.shape());
         let plan = Plan::new(x.dtype(), rows, channels)?;
         let new = |elements: usize| Tensor::empty([elements], DType::F32, device);
         let (mut dgamma, mut dbeta) = (new(channels)?, new(channels)?);
         let mut scratch = new(plan.scratch())?;
-        let in_place = dx.address_mut()?;
-        let gradients = Gradients {
+        let residual = !saved.shapes.is_empty();
+        let mut apart = residual.then(|| x.empty_like()).transpose()?;
+        let mut gradients = Gradients {
             x: x.address(),
-            dy: in_place,
-            dx: in_place,
+            dy: dy.address(),
             dgamma: dgamma.address_mut()?,
             dbeta: dbeta.address_mut()?,
             ..Gradients::default()
         };
-        let at = Channels {
-            mean: mean.address(),
-            inverse_std: inverse_std.address(),
-            scale: scale.address(),
-            shift: shift.address(),
-            ..Channels::default()
-        };
-        let launches = plan.backward(self.settings(), gradients, at, scratch.address_mut()?)?;
+        match (&mut apart, saved.tensors.get(5)) {
+            (Some(dresidual), Some(y)) => {
+                gradients.y = y.address();
+                gradients.dresidual = dresidual.address_mut()?;
+                gradients.dx = dy.address_mut()?;
+            }
+            (Some(dx), None) => gradients.dx = dx.address_mut()?,
+            (None, _) => gradients.dx = dy.address_mut()?,
+        }
+        let to = scratch.address_mut()?;
+        let launches = plan.backward(self.settings(), gradients, at.channels(), to)?;
         device.launch_all(&launches)?;
         let dtype = |i: usize| saved.dtypes.get(i).copied().unwrap_or(DType::F32);
-        Ok([dgamma.cast(dtype(1))?, dbeta.cast(dtype(2))?])
+        Ok(([dgamma.cast(dtype(1))?, dbeta.cast(dtype(2))?], apart))
+    }
+}
+
+/// Refuses operands that are not all on `device`.
+pub(super) fn refuse_scattered(device: Device, inputs: &[&Tensor]) -> Result<()> {
+    match inputs.iter().find(|other| other.device() != device) {
+        Some(other) => {
+            let what = format!("operands on {device} and {}", other.device());
+            Err(Error::shape(NAME, what))
+        }
+        None => Ok(()),
     }
 }
 
@@ -223,13 +193,21 @@ impl Operation for BatchNorm {
     }
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        let expected = if self.training { 3 } else { 5 };
-        if inputs.len() != expected {
-            let what = format!("expected {expected} inputs, found {}", inputs.len());
+        let expected = self.arity();
+        if inputs.len() != expected && inputs.len() != expected + 1 {
+            let found = inputs.len();
+            let what = format!("expected {expected} inputs and perhaps a residual, found {found}");
             return Err(Error::shape(NAME, what));
         }
-        let (rows, channels) = Self::rows_and_channels(inputs[0]);
-        if let Some(other) = inputs[1..].iter().find(|s| s.dims() != [channels]) {
+        if let Some(residual) = inputs.get(expected)
+            && *residual != inputs[0]
+        {
+            let what = format!("a residual of {residual} for values of {}", inputs[0]);
+            return Err(Error::shape(NAME, what));
+        }
+        let (rows, channels) = rows_and_channels(inputs[0]);
+        let mut parameters = inputs[1..expected].iter();
+        if let Some(other) = parameters.find(|s| s.dims() != [channels]) {
             let what = format!(
                 "{channels} channels in {}, but a parameter of {other}",
                 inputs[0]
@@ -257,37 +235,38 @@ impl Operation for BatchNorm {
                 Err(why) => fallback::forward(self, inputs, saved, why),
             };
         }
-        let [x, ..] = match self.training {
-            true => operands::<3>(NAME, inputs)?,
-            false => {
-                let [x, gamma, beta, ..] = operands::<5>(NAME, inputs)?;
-                [x, gamma, beta]
-            }
-        };
+        let x = inputs[0];
+        for other in inputs {
+            same_kind(NAME, x, other)?;
+        }
         with_real!(x.dtype(), NAME, T => self.run::<T>(inputs, saved))
     }
 
     fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
         if let Some(device) = kernel_device(&[&cotangent]) {
-            let mut dx = cotangent.into_unique()?;
-            return match self.launch_backward(device, &saved, &mut dx) {
-                Ok([dgamma, dbeta]) => {
-                    let none = (!self.training).then_some([None, None]);
-                    let gradients = [Some(dx), Some(dgamma), Some(dbeta)];
-                    Ok(gradients
-                        .into_iter()
-                        .chain(none.into_iter().flatten())
-                        .collect())
+            let residual = !saved.shapes.is_empty();
+            let mut dy = match residual && !self.relu {
+                true => cotangent,
+                false => cotangent.into_unique()?,
+            };
+            return match self.launch_backward(device, &saved, &mut dy) {
+                Ok((parameters, apart)) => {
+                    let (dx, residual) = match apart {
+                        Some(dx) if !self.relu => (dx, Some(dy)),
+                        residual => (dy, residual),
+                    };
+                    Ok(self.gradients(dx, parameters, residual))
                 }
-                Err(why) => fallback::vjp(self, saved, dx, wanted, why),
+                Err(why) => fallback::vjp(self, saved, dy, wanted, why),
             };
         }
         with_real!(cotangent.dtype(), NAME, T => self.pull_back::<T>(saved, cotangent))
     }
 
     fn cost(&self, inputs: &[&Shape]) -> Cost {
-        let reads = if self.training { 2 } else { 1 };
-        let flops = if self.training { 6 } else { 2 } * inputs[0].len();
+        let residual = (inputs.len() > self.arity()) as usize;
+        let reads = if self.training { 2 } else { 1 } + residual;
+        let flops = (if self.training { 6 } else { 2 } + residual) * inputs[0].len();
         let moved: Vec<&Shape> = std::iter::repeat_n(inputs[0], reads + 1).collect();
         Cost::new(flops, &moved)
     }
@@ -295,36 +274,18 @@ impl Operation for BatchNorm {
 
 pub(super) const DECLARATION: Declaration = Declaration {
     name: NAME,
-    summary: "batch normalisation 1d/2d, train and eval, with an optional fused ReLU",
+    summary: "batch normalisation 1d/2d, train and eval; residual sum and ReLU in the same pass if asked",
     linear: false,
     cases: || {
         let mut cases = Vec::new();
+        let shapes = [vec![3, 4, 5, 7], vec![6, 3], vec![3, 1, 1, 5]];
+        let residual = [vec![2, 1, 3, 8], vec![3, 1, 5, 3]];
         for relu in [false, true] {
-            for x in [vec![3, 4, 5, 7], vec![6, 3], vec![3, 1, 1, 5]] {
-                let channels = [*x.last().unwrap_or(&1)];
-                let vector = || Input::normal(channels);
-                let train = BatchNorm {
-                    training: true,
-                    epsilon: 1e-5,
-                    relu,
-                };
-                cases.push(Case::new(
-                    train,
-                    [Input::normal(x.clone()), vector(), vector()],
-                ));
-                let eval = BatchNorm {
-                    training: false,
-                    ..train
-                };
-                let statistics = [
-                    Input::Constant(channels.into()),
-                    Input::Constant(channels.into()),
-                ];
-                let [mean, variance] = statistics;
-                cases.push(Case::new(
-                    eval,
-                    [Input::normal(x), vector(), vector(), mean, variance],
-                ));
+            let with = residual.iter().map(|x| (x, true));
+            for (x, residual) in shapes.iter().map(|x| (x, false)).chain(with) {
+                for training in [true, false] {
+                    cases.push(case(x, training, relu, residual));
+                }
             }
         }
         cases
@@ -342,11 +303,33 @@ pub(super) const DECLARATION: Declaration = Declaration {
             true => vec![n, channels],
             false => vec![n, h, w, channels],
         };
-        let mut inputs = vec![Input::normal(x)];
+        let mut inputs = vec![Input::normal(x.clone())];
         inputs.extend([Input::normal([channels]), Input::normal([channels])]);
         if !op.training {
             inputs.extend([(); 2].map(|()| Input::Constant([channels].into())));
         }
+        inputs.extend(draw.flag().then(|| Input::normal(x)));
         Case::new(op, inputs)
     },
 };
+
+fn case(x: &[usize], training: bool, relu: bool, residual: bool) -> Case {
+    let channels = [*x.last().unwrap_or(&1)];
+    let op = BatchNorm {
+        training,
+        epsilon: 1e-5,
+        relu,
+    };
+    let mut inputs = vec![
+        Input::normal(x),
+        Input::normal(channels),
+        Input::normal(channels),
+    ];
+    if !training {
+        inputs.extend([(); 2].map(|_| Input::Constant(channels.into())));
+    }
+    if residual {
+        inputs.push(Input::normal(x));
+    }
+    Case::new(op, inputs)
+}

@@ -154,6 +154,7 @@ pub fn declarations() -> Vec<Declaration> {
         super::conv2d::DECLARATION,
         super::linear::DECLARATION,
         super::batch_norm::DECLARATION,
+        super::batch_norm_shuffle::DECLARATION,
         super::relu::DECLARATION,
         super::add::DECLARATION,
         super::max_pool2d::DECLARATION,

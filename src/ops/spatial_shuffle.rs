@@ -17,6 +17,8 @@ use crate::rng::{Key, Purpose};
 use crate::tensor::{DType, Real, Shape, Tensor};
 use crate::{Error, Result, cpu, with_real};
 
+const NAME: &str = "spatial_shuffle";
+
 /// y\[n, i, c\] = x\[n, π_c(i), c\] on NHWC maps, i a flattened position; other modes move other items.
 ///
 /// The permutations are a pure function of `key`, so the backward pass draws them again and gathers
@@ -54,13 +56,13 @@ impl SpatialShuffle {
     }
 
     /// The table of sample `n`, or its inverse.
-    fn table_of(&self, n: usize, map: Map, invert: bool) -> Vec<u32> {
+    pub(super) fn table_of(&self, n: usize, map: Map, invert: bool) -> Vec<u32> {
         let table = table(self.mode, map, self.key_of(n), self.derange);
         if invert { inverse(&table) } else { table }
     }
 
-    fn gather(&self, x: &Tensor, y: &mut Tensor, invert: bool) -> Result<()> {
-        let [_, h, w, c] = x.shape().nhwc(self.name())?;
+    pub(super) fn gather(&self, x: &Tensor, y: &mut Tensor, invert: bool) -> Result<()> {
+        let [_, h, w, c] = x.shape().nhwc(NAME)?;
         let map = Map { h, w, c };
         let shared = match self.per_sample {
             true => Vec::new(),
@@ -79,33 +81,50 @@ impl SpatialShuffle {
             cpu::spatial_shuffle::gather::<T>(x.data()?, y.data_mut()?, sample, tables);
             Ok(())
         }
-        with_real!(x.dtype(), self.name(), T => gather::<T>(x, y, map.len(), tables))
+        with_real!(x.dtype(), NAME, T => gather::<T>(x, y, map.len(), tables))
     }
 
-    /// The same by kernels. The paper's shuffle also draws its permutations there; the tables of other
-    /// modes come from the host.
+    /// The same by kernels.
     fn launch(&self, device: Device, x: &Tensor, y: &mut Tensor, invert: bool) -> Result<()> {
-        let [batch, h, w, c] = x.shape().nhwc(self.name())?;
-        let map = Map { h, w, c };
-        // A mode that moves channels sees a sample as one channel of H·W·C positions.
-        let (positions, channels) = match self.mode {
-            Mode::ChannelRand | Mode::ChannelShuffle | Mode::ShuffleAll => (map.len(), 1),
-            _ => (h * w, c),
+        let (maps, limit) = (self.maps(x)?, device.shared_limit()?);
+        let (from, to) = (x.address(), y.address_mut()?);
+        let shuffle = |table| kernels::spatial_shuffle::launch(maps, limit, from, table, to);
+        // A shape that the kernels do not do is refused before anything is drawn.
+        shuffle(Address::default())?;
+        let table = self.draw(device, x, invert)?;
+        device.launch(&shuffle(table.address())?)
+    }
+
+    /// What the kernels are told of maps like `x`. A mode that moves channels sees a sample as one channel
+    /// of H·W·C positions.
+    pub(super) fn maps(&self, x: &Tensor) -> Result<Maps> {
+        let [batch, h, w, c] = x.shape().nhwc(NAME)?;
+        let (positions, channels) = match self.mode.keeps_channels() {
+            true => (h * w, c),
+            false => (h * w * c, 1),
         };
-        let maps = Maps {
+        Ok(Maps {
             batch,
             positions,
             channels,
             width: x.dtype().size(),
             table_per_image: self.per_sample,
-        };
+        })
+    }
+
+    /// The tables for maps like `x` on a device that runs kernels. Those of the paper's shuffle are drawn
+    /// there; those of other modes come from the host.
+    pub(super) fn draw(&self, device: Device, x: &Tensor, invert: bool) -> Result<Tensor> {
+        let [batch, h, w, c] = x.shape().nhwc(NAME)?;
+        let map = Map { h, w, c };
+        let Maps {
+            positions,
+            channels,
+            ..
+        } = self.maps(x)?;
         let tables = if self.per_sample { batch } else { 1 };
         // Entries are 16-bit integers, a type tensors do not have.
         let mut entries = Tensor::empty([tables, map.len(), 2], DType::U8, device)?;
-        let (from, to, shared) = (x.address(), y.address_mut()?, device.shared_limit()?);
-        let shuffle = |table| kernels::spatial_shuffle::launch(maps, shared, from, table, to);
-        // A shape that the kernels do not do is refused before anything is drawn.
-        shuffle(entries.address())?;
         if self.mode == Mode::Shuffle && !self.derange {
             let here = entries.address_mut()?;
             let (forward, inverse) = match invert {
@@ -119,24 +138,31 @@ impl SpatialShuffle {
                 false => permutation::launch(key, 0, positions, channels, tables)?,
             };
             device.launch(&draw)?;
-        } else {
-            let entry = |from: u32| ((from / channels as u32) as u16).to_ne_bytes();
-            let bytes: Vec<u8> = (0..tables)
-                .flat_map(|n| self.table_of(n, map, invert))
-                .flat_map(entry)
-                .collect();
-            let host = Tensor::from_bytes(entries.shape(), DType::U8, &bytes, Device::Cpu)?;
-            // Permutations that stay are kept there; others cannot be part of a graph.
-            match self.key.is_fixed() {
-                true => entries = host.constant_on(device)?,
-                false => entries.copy_from(&host)?,
-            }
+            return Ok(entries);
         }
-        device.launch(&shuffle(entries.address())?)
+        let entry = |from: u32| ((from / channels as u32) as u16).to_ne_bytes();
+        let bytes: Vec<u8> = (0..tables)
+            .flat_map(|n| self.table_of(n, map, invert))
+            .flat_map(entry)
+            .collect();
+        let host = Tensor::from_bytes(entries.shape(), DType::U8, &bytes, Device::Cpu)?;
+        // Permutations that stay are kept there; others cannot be part of a graph.
+        match self.key.is_fixed() {
+            true => host.constant_on(device),
+            false => entries.copy_from(&host).map(|()| entries),
+        }
     }
 }
 
 impl Mode {
+    /// Whether every value stays in its channel.
+    pub fn keeps_channels(self) -> bool {
+        !matches!(
+            self,
+            Mode::ChannelRand | Mode::ChannelShuffle | Mode::ShuffleAll
+        )
+    }
+
     /// log₂ of the number of permutations one draw chooses from: of one channel's positions (or of one
     /// position's channels) where every channel (position) has a draw of its own.
     pub fn log2_permutations(self, map: Map) -> f64 {
@@ -199,15 +225,15 @@ impl FromStr for Mode {
 
 impl Operation for SpatialShuffle {
     fn name(&self) -> &'static str {
-        "spatial_shuffle"
+        NAME
     }
 
     fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        let [x] = arity(self.name(), inputs)?;
-        let [n, h, w, c] = x.nhwc(self.name())?;
+        let [x] = arity(NAME, inputs)?;
+        let [n, h, w, c] = x.nhwc(NAME)?;
         if n * h * w * c == 0 {
             return Err(Error::shape(
-                self.name(),
+                NAME,
                 format!("nothing to shuffle in shape {x}"),
             ));
         }
@@ -215,13 +241,13 @@ impl Operation for SpatialShuffle {
             && (tile == 0 || h % tile != 0 || w % tile != 0)
         {
             let what = format!("tiles of {tile}×{tile} do not divide a map of {h}×{w}");
-            return Err(Error::shape(self.name(), what));
+            return Err(Error::shape(NAME, what));
         }
         Ok(x.clone())
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        let [x] = operands(self.name(), inputs)?;
+        let [x] = operands(NAME, inputs)?;
         let mut y = result_of(self, inputs)?;
         match x.device() {
             Device::Cpu => self.gather(x, &mut y, false)?,
@@ -253,7 +279,7 @@ impl Operation for SpatialShuffle {
 }
 
 pub(super) const DECLARATION: Declaration = Declaration {
-    name: "spatial_shuffle",
+    name: NAME,
     summary: "permutation of positions, channels, rows, columns or tiles (Fan et al. 2020)",
     linear: true,
     cases: || {
