@@ -21,6 +21,7 @@ pub mod cifar;
 mod image_set;
 mod loader;
 pub mod preview;
+pub mod segmentation;
 mod subset;
 pub mod synthetic;
 mod transform;
