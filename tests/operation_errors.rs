@@ -46,6 +46,10 @@ fn every_operation_checks_count_and_dtype() {
         for case in (declaration.cases)() {
             assert!(case.op.output_shape(&[]).is_err(), "{}", case.label);
             forward_error(&*case.op, &[]);
+            // Casts are what half precision is left by.
+            if declaration.name == "cast" {
+                continue;
+            }
             let halves = case
                 .inputs
                 .iter()

@@ -110,8 +110,8 @@ impl Tape {
         }
     }
 
-    /// The same tape, but every operation's result is searched for NaN and infinity, and the first
-    /// one found is an error that names its layer. Slow: for finding out where a loss went wrong.
+    /// The same tape, but every operation's result and gradients are searched for NaN and infinity, and
+    /// the first one found is an error that names its layer. Slow: for finding out where a loss went wrong.
     pub fn checked(mut self) -> Self {
         self.check_finite = true;
         self
@@ -222,6 +222,10 @@ impl Tape {
                 .map_err(|e| e.in_layer(&node.layer))?;
             for (input, part) in node.inputs.iter().zip(parts) {
                 if let (Some(input), Some(part)) = (*input, part) {
+                    if self.check_finite && !is_finite(&part)? {
+                        let what = "a gradient is not finite";
+                        return Err(Error::shape(op.name(), what).in_layer(&node.layer));
+                    }
                     accumulate(&mut cotangents[input], part)?;
                 }
             }

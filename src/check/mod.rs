@@ -263,8 +263,10 @@ impl Subject<'_> {
         let inputs: Vec<&Tensor> = inputs.iter().collect();
         let mut saved = Saved::default();
         let output = self.op().forward(&inputs, &mut saved)?;
-        // A copy: operations may overwrite a cotangent nobody else holds.
-        let gradients = self.op().vjp(saved, cotangent.deep_clone()?, wanted)?;
+        // Casts return another dtype than they are given. A copy: operations may overwrite a cotangent
+        // nobody else holds.
+        let cotangent = cotangent.cast(output.value.dtype())?.deep_clone()?;
+        let gradients = self.op().vjp(saved, cotangent, wanted)?;
         Ok(Run {
             value: output.value,
             aux: output.aux,

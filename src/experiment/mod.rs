@@ -3,6 +3,7 @@
 mod environment;
 pub mod paper;
 pub mod plot;
+mod precision;
 pub mod report;
 mod run;
 mod settings;
@@ -10,6 +11,7 @@ mod sweep;
 pub mod table;
 
 pub use environment::{COMMIT, Environment, processor};
+pub use precision::Precision;
 pub use run::{Run, RunSummary, read_history, read_settings, read_summary, write_json};
 pub use settings::{Settings, VERSION};
 pub use sweep::{Combination, Grid, SweepObserver, SweepResult};

@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use super::environment::Environment;
 use super::plot;
+use super::precision::Precision;
 use super::settings::{Settings, need};
 use crate::data::{self, Augment, Dataset, Loader, LoaderOptions, Split, Subset};
 use crate::device::Device;
 use crate::models::{Architecture, Network};
 use crate::nn::Layer;
-use crate::tensor::DType;
 use crate::train::pretrained;
 use crate::train::{
     Checkpoint, Ending, EpochRecord, Observer, Progress, Trainer, load_weights, save_weights,
@@ -44,6 +44,9 @@ pub struct RunSummary {
     pub replaced_share: f64,
     /// log₂ of the number of arrangements made equal, summed over the treated layers.
     pub bits_destroyed: f64,
+    /// Numbers it was computed in.
+    #[serde(default = "single")]
+    pub dtype: String,
     /// Seed.
     pub seed: u64,
     /// Epochs.
@@ -68,6 +71,11 @@ pub struct RunSummary {
     pub train_accuracy_last: f64,
     /// Seconds of all epochs.
     pub seconds: f64,
+}
+
+/// Summaries written before there was a choice.
+fn single() -> String {
+    "f32".into()
 }
 
 /// A run that was checked and is ready to start.
@@ -104,10 +112,10 @@ impl Run {
                 return Err(Error::setting(name, 0, "expected at least one image"));
             }
         }
-        dtype(&settings)?;
-        need("device", &settings.device)?
-            .parse::<Device>()?
-            .check()?;
+        let device: Device = need("device", &settings.device)?.parse()?;
+        device.check()?;
+        let dtype = need("dtype", &settings.dtype)?;
+        dtype.parse::<Precision>()?.check(&dtype, device)?;
         let name = need("data", &settings.data)?;
         let (image, classes) = data::describe(&name, &settings.open_options(None))?;
         let width = need("width", &settings.width)?;
@@ -154,8 +162,10 @@ impl Run {
     fn initialise(&mut self) -> Result<()> {
         let settings = &self.settings;
         let device = need("device", &settings.device)?.parse()?;
-        let (seed, dtype) = (need("seed", &settings.seed)?, dtype(settings)?);
-        self.network.initialise(seed, dtype, device)
+        let precision: Precision = need("dtype", &settings.dtype)?.parse()?;
+        precision.prepare();
+        let seed = need("seed", &settings.seed)?;
+        self.network.initialise(seed, precision.dtype(), device)
     }
 
     /// Trains into `folder`, or goes on there if `resume`. `None` when asked to stop before the end.
@@ -258,6 +268,7 @@ impl Run {
             cut: need("cut", &settings.cut)?,
             replaced_share: self.replaced_share,
             bits_destroyed: self.network.summary()?.bits(),
+            dtype: need("dtype", &settings.dtype)?,
             seed,
             epochs: last.epoch,
             steps: last.steps,
@@ -411,14 +422,6 @@ pub fn read_history(folder: &Path) -> Result<Vec<EpochRecord>> {
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::file(path, e.to_string()))?;
     write_atomically(path, (text + "\n").as_bytes())
-}
-
-fn dtype(settings: &Settings) -> Result<DType> {
-    match need("dtype", &settings.dtype)?.as_str() {
-        "f32" => Ok(DType::F32),
-        "f64" => Ok(DType::F64),
-        other => Err(Error::setting("dtype", other, "expected one of f32 f64")),
-    }
 }
 
 /// Keeps `metrics.csv` and `metrics.jsonl` up to date, and passes everything on.

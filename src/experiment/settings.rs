@@ -126,7 +126,7 @@ settings! {
     seed: u64,
     /// Device: auto, cpu, cuda:N, emulator (kernels without a GPU, slowly)
     device: String,
-    /// Numbers: f32, f64
+    /// Numbers of activations and products: f32, f64; on kernels also tf32, bf16, f16
     dtype: String,
     /// Threads that prepare batches
     workers: usize,

@@ -626,36 +626,51 @@ const _: () = {
     ["Offset of field: SbProjectionParams::activated"]
         [::std::mem::offset_of!(SbProjectionParams, activated) - 32usize];
 };
-#[doc = " What the `sgd` kernels need."]
+#[doc = " What the `sgd` kernels need: a table of tensors, and the numbers that a run does not change."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq)]
 pub struct SgdParams {
-    #[doc = " Elements of each array."]
-    pub elements: ::std::os::raw::c_ulonglong,
-    #[doc = " Learning rate."]
-    pub lr: f32,
+    #[doc = " Addresses of f32 weights."]
+    pub weights: [::std::os::raw::c_ulonglong; 100usize],
+    #[doc = " Addresses of f32 velocities."]
+    pub velocities: [::std::os::raw::c_ulonglong; 100usize],
+    #[doc = " Addresses of gradients: of 16 bits where there is a copy, else f32."]
+    pub gradients: [::std::os::raw::c_ulonglong; 100usize],
+    #[doc = " Addresses of the weights' 16-bit copies; 0 for none."]
+    pub copies: [::std::os::raw::c_ulonglong; 100usize],
+    #[doc = " Elements of each tensor."]
+    pub elements: [::std::os::raw::c_uint; 100usize],
+    #[doc = " The first block that works on each tensor."]
+    pub first_block: [::std::os::raw::c_uint; 100usize],
+    #[doc = " Tensors in the table."]
+    pub tensors: ::std::os::raw::c_uint,
     #[doc = " Share of the old velocity that stays."]
     pub momentum: f32,
     #[doc = " Factor of the weight added to its gradient."]
     pub decay: f32,
-    #[doc = " One over the loss scale."]
-    pub unscale: f32,
     #[doc = " 1 for Nesterov's form, else 0."]
     pub nesterov: ::std::os::raw::c_uint,
-    #[doc = " Fills the struct to a multiple of 8 bytes; 0."]
-    pub padding: ::std::os::raw::c_uint,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SgdParams"][::std::mem::size_of::<SgdParams>() - 32usize];
+    ["Size of SgdParams"][::std::mem::size_of::<SgdParams>() - 4016usize];
     ["Alignment of SgdParams"][::std::mem::align_of::<SgdParams>() - 8usize];
-    ["Offset of field: SgdParams::elements"][::std::mem::offset_of!(SgdParams, elements) - 0usize];
-    ["Offset of field: SgdParams::lr"][::std::mem::offset_of!(SgdParams, lr) - 8usize];
-    ["Offset of field: SgdParams::momentum"][::std::mem::offset_of!(SgdParams, momentum) - 12usize];
-    ["Offset of field: SgdParams::decay"][::std::mem::offset_of!(SgdParams, decay) - 16usize];
-    ["Offset of field: SgdParams::unscale"][::std::mem::offset_of!(SgdParams, unscale) - 20usize];
-    ["Offset of field: SgdParams::nesterov"][::std::mem::offset_of!(SgdParams, nesterov) - 24usize];
-    ["Offset of field: SgdParams::padding"][::std::mem::offset_of!(SgdParams, padding) - 28usize];
+    ["Offset of field: SgdParams::weights"][::std::mem::offset_of!(SgdParams, weights) - 0usize];
+    ["Offset of field: SgdParams::velocities"]
+        [::std::mem::offset_of!(SgdParams, velocities) - 800usize];
+    ["Offset of field: SgdParams::gradients"]
+        [::std::mem::offset_of!(SgdParams, gradients) - 1600usize];
+    ["Offset of field: SgdParams::copies"][::std::mem::offset_of!(SgdParams, copies) - 2400usize];
+    ["Offset of field: SgdParams::elements"]
+        [::std::mem::offset_of!(SgdParams, elements) - 3200usize];
+    ["Offset of field: SgdParams::first_block"]
+        [::std::mem::offset_of!(SgdParams, first_block) - 3600usize];
+    ["Offset of field: SgdParams::tensors"][::std::mem::offset_of!(SgdParams, tensors) - 4000usize];
+    ["Offset of field: SgdParams::momentum"]
+        [::std::mem::offset_of!(SgdParams, momentum) - 4004usize];
+    ["Offset of field: SgdParams::decay"][::std::mem::offset_of!(SgdParams, decay) - 4008usize];
+    ["Offset of field: SgdParams::nesterov"]
+        [::std::mem::offset_of!(SgdParams, nesterov) - 4012usize];
 };
 #[doc = " What the `softmax_cross_entropy` kernels need."]
 #[repr(C)]

@@ -15,6 +15,7 @@ pub use summary::{Row, Summary};
 use crate::autograd::{Tape, Var};
 use crate::device::Device;
 use crate::nn::{self, Layer, Mode, Moment, Pass, Pool, Scope, Slot, Store};
+use crate::ops::cast::Widen;
 use crate::ops::spatial_shuffle::Mode as ShuffleMode;
 use crate::tensor::{DType, Shape, Tensor};
 use crate::{Error, Result};
@@ -233,7 +234,7 @@ pub struct Network {
 
 /// What a recorded forward pass gives: the logits, and the parameters as leaves of the tape.
 pub struct Forward {
-    /// (N, classes).
+    /// (N, classes); f32 where the network computes in half precision.
     pub logits: Var,
     /// The parameters that were used.
     pub leaves: Vec<(Slot, Var)>,
@@ -277,8 +278,9 @@ impl Network {
             pass.tape.enter_layer(names[step.first]);
             x = step.forward(&mut pass, x)?;
         }
+        let logits = pass.tape.apply(Widen, &[&x])?;
         let leaves = pass.into_leaves();
-        Ok(Forward { logits: x, leaves })
+        Ok(Forward { logits, leaves })
     }
 
     /// What runs as one operation in `mode`: see [`nn::fusions`].

@@ -96,8 +96,8 @@ impl BatchNorm {
         BatchNorm {
             channels,
             relu,
-            weight: store.parameter(format!("{name}.weight"), shape, one),
-            bias: store.parameter(format!("{name}.bias"), shape, zero),
+            weight: store.wide_parameter(format!("{name}.weight"), shape, one),
+            bias: store.wide_parameter(format!("{name}.bias"), shape, zero),
             running_mean: store.buffer(format!("{name}.running_mean"), shape, zero),
             running_var: store.buffer(format!("{name}.running_var"), shape, one),
         }
@@ -128,7 +128,7 @@ impl BatchNorm {
             .into_iter()
             .zip(&batch)
         {
-            blend(pass.store.value_mut(slot)?, batch, Self::MOMENTUM)?;
+            blend(pass.store.value_mut(slot)?.0, batch, Self::MOMENTUM)?;
         }
         Ok(y)
     }

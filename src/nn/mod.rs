@@ -76,7 +76,7 @@ impl<'a> Pass<'a> {
         if let Some((_, var)) = self.leaves.iter().find(|(known, _)| *known == slot) {
             return Ok(var.clone());
         }
-        let var = self.tape.leaf(self.store.value(slot)?.clone());
+        let var = self.tape.leaf(self.store.operand(slot)?.clone());
         self.leaves.push((slot, var.clone()));
         Ok(var)
     }

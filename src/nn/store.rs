@@ -43,41 +43,68 @@ pub struct Entry {
     pub init: Init,
     /// Whether gradients are taken for it.
     pub trained: bool,
+    /// Whether layers read it in the activations' dtype; f32 else.
+    pub narrow: bool,
     value: Option<Tensor>,
+    /// The value in half precision, where layers read it so.
+    copy: Option<Tensor>,
 }
 
 /// All tensors of a network.
+///
+/// A network that computes in half precision keeps its values in f32, since a step of training is often
+/// smaller than a 16-bit number's last digit. Convolutions and linear layers read copies of theirs in
+/// half precision, made by [`Store::initialise`] and [`Store::set`] and written by the optimizer along
+/// with the values.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
     entries: Vec<Entry>,
+    dtype: DType,
 }
 
 impl Store {
-    /// Declares a parameter.
+    /// Declares a parameter that is read in the activations' dtype.
     pub fn parameter(&mut self, name: String, shape: impl Into<Shape>, init: Init) -> Slot {
-        self.declare(name, shape.into(), init, true)
+        self.declare(name, shape.into(), init, [true, true])
     }
 
-    /// Declares a buffer.
+    /// Declares a parameter that is read in f32 where activations have half precision.
+    pub fn wide_parameter(&mut self, name: String, shape: impl Into<Shape>, init: Init) -> Slot {
+        self.declare(name, shape.into(), init, [true, false])
+    }
+
+    /// Declares a buffer, f32 where activations have half precision.
     pub fn buffer(&mut self, name: String, shape: impl Into<Shape>, init: Init) -> Slot {
-        self.declare(name, shape.into(), init, false)
+        self.declare(name, shape.into(), init, [false, false])
     }
 
-    fn declare(&mut self, name: String, shape: Shape, init: Init, trained: bool) -> Slot {
+    fn declare(
+        &mut self,
+        name: String,
+        shape: Shape,
+        init: Init,
+        [trained, narrow]: [bool; 2],
+    ) -> Slot {
         self.entries.push(Entry {
             name,
             shape,
             init,
             trained,
+            narrow,
             value: None,
+            copy: None,
         });
         Slot(self.entries.len() - 1)
     }
 
     /// Draws all first values. A value depends on the seed and the entry's name alone, so networks
     /// that share a layer's name and shape start alike, whatever else was done to them.
+    ///
+    /// `dtype` is that of the activations, and of the values unless it is f16 or bf16: see [`Store`].
     pub fn initialise(&mut self, seed: u64, dtype: DType, device: Device) -> Result<()> {
-        for entry in &mut self.entries {
+        self.dtype = dtype;
+        for slot in self.slots() {
+            let entry = &self.entries[slot.0];
             let key = Key::new(seed, Purpose::Init, name_hash(&entry.name), 0);
             let mut values = vec![0f64; entry.shape.len()];
             const LANE: usize = 4096;
@@ -92,8 +119,9 @@ impl Store {
                         Init::Uniform(bound) => bound * (2.0 * stream.uniform() - 1.0),
                     });
                 });
-            let value = Tensor::from_slice(&entry.shape, &values, Device::Cpu)?.cast(dtype)?;
-            entry.value = Some(value.to_device(device)?);
+            let value =
+                Tensor::from_slice(&entry.shape, &values, Device::Cpu)?.cast(self.value_dtype())?;
+            self.set(slot, value.to_device(device)?)?;
         }
         Ok(())
     }
@@ -108,10 +136,18 @@ impl Store {
         (0..self.entries.len()).map(Slot)
     }
 
-    /// The dtype of the values; f32 before there are any.
+    /// The dtype of the activations.
     pub fn dtype(&self) -> DType {
-        let first = self.entries.iter().find_map(|e| e.value.as_ref());
-        first.map_or(DType::F32, Tensor::dtype)
+        self.dtype
+    }
+
+    /// The dtype of the values.
+    pub fn value_dtype(&self) -> DType {
+        if is_half(self.dtype) {
+            DType::F32
+        } else {
+            self.dtype
+        }
     }
 
     /// Where the values are; the CPU before there are any.
@@ -146,14 +182,27 @@ impl Store {
         })
     }
 
-    /// The value of an entry, to be changed.
-    pub fn value_mut(&mut self, slot: Slot) -> Result<&mut Tensor> {
-        self.value(slot)?;
-        let value = self.entries[slot.0].value.as_mut();
-        value.ok_or_else(|| Error::setting("network", slot.0, "not initialised"))
+    /// What layers read: the copy in half precision if there is one, else the value.
+    ///
+    /// # Errors
+    /// As [`Store::value`].
+    pub fn operand(&self, slot: Slot) -> Result<&Tensor> {
+        match &self.entries[slot.0].copy {
+            Some(copy) => Ok(copy),
+            None => self.value(slot),
+        }
     }
 
-    /// Replaces the value of an entry.
+    /// The value of an entry, to be changed together with its copy in half precision, if it has one.
+    pub fn value_mut(&mut self, slot: Slot) -> Result<(&mut Tensor, Option<&mut Tensor>)> {
+        self.value(slot)?;
+        let entry = &mut self.entries[slot.0];
+        let value = entry.value.as_mut();
+        let value = value.ok_or_else(|| Error::setting("network", slot.0, "not initialised"))?;
+        Ok((value, entry.copy.as_mut()))
+    }
+
+    /// Replaces the value of an entry, and its copy in half precision.
     ///
     /// # Errors
     /// [`Error::Shape`] when the extents differ.
@@ -168,7 +217,13 @@ impl Store {
             );
             return Err(Error::shape("store", what));
         }
+        let copied = entry.narrow && is_half(self.dtype);
+        entry.copy = copied.then(|| value.cast(self.dtype)).transpose()?;
         entry.value = Some(value);
         Ok(())
     }
+}
+
+fn is_half(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16)
 }

@@ -165,6 +165,7 @@ pub fn declarations() -> Vec<Declaration> {
         super::pad2d::DECLARATION,
         super::concat::DECLARATION,
         super::dropout::DECLARATION,
+        super::cast::DECLARATION,
         super::softmax_cross_entropy::DECLARATION,
         super::masked_bce::DECLARATION,
         super::sb_projection::DECLARATION,

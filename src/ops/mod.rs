@@ -11,6 +11,7 @@ pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod batch_norm_shuffle;
 pub mod bilinear_resize;
+pub mod cast;
 pub mod concat;
 pub mod conv2d;
 mod declare;
@@ -66,7 +67,7 @@ impl From<Tensor> for Output {
 pub struct Saved {
     tensors: Vec<Tensor>,
     shapes: Vec<Shape>,
-    /// Of the inputs, where a [`fallback`] ran the forward pass.
+    /// Of the inputs, where gradients need them: what a cast, or a [`fallback`], was given.
     dtypes: Vec<DType>,
 }
 

@@ -5,10 +5,11 @@ use std::fmt;
 use half::{bf16, f16};
 
 /// The type of a tensor's elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum DType {
     F64,
+    #[default]
     F32,
     F16,
     BF16,

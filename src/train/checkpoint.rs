@@ -15,7 +15,7 @@ use safetensors::tensor::{Dtype as FileDtype, View};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{EpochRecord, Sgd};
+use super::{EpochRecord, Scaling, Sgd};
 use crate::nn::{Slot, Store};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result, device::Device};
@@ -52,6 +52,9 @@ pub struct Manifest {
     pub correct: u64,
     /// Samples of those batches.
     pub seen: u64,
+    /// How far loss scaling is, if there is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Scaling>,
     /// Finished epochs.
     pub history: Vec<EpochRecord>,
 }

@@ -67,7 +67,7 @@ pub fn evaluate(
             return Err(Error::NotFinite {
                 what: "the test loss",
                 place: format!("batch {index}"),
-                layer: first_not_finite(network, Mode::Test, draw.moment(index), images),
+                layer: first_not_finite(network, draw.moment(index), images),
                 advice: "The network diverged: train it with a lower --lr, or let it rise with \
                          --warmup-epochs",
             });
@@ -83,14 +83,9 @@ pub fn evaluate(
 }
 
 /// Runs a pass again and looks at every result: the layer where the first NaN or infinity is.
-pub(super) fn first_not_finite(
-    network: &mut Network,
-    mode: Mode,
-    moment: Moment,
-    images: Tensor,
-) -> String {
+fn first_not_finite(network: &mut Network, moment: Moment, images: Tensor) -> String {
     let mut tape = Tape::no_grad().checked();
-    match network.forward(&mut tape, mode, moment, images) {
+    match network.forward(&mut tape, Mode::Test, moment, images) {
         Err(Error::Layer { layer, .. }) => format!("layer {layer}"),
         _ => "the loss itself".to_owned(),
     }

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod evaluate;
 pub mod pretrained;
+mod scaling;
 mod schedule;
 mod sgd;
 mod step;
@@ -11,6 +12,7 @@ mod trainer;
 pub use checkpoint::{Checkpoint, Manifest, load_weights, save_weights};
 pub(crate) use checkpoint::{hex, write_atomically};
 pub use evaluate::{Evaluation, TestDraw, evaluate, mean_and_std, right_answers, ten_passes};
+pub use scaling::{LossScale, Scaling};
 pub use schedule::{Decay, Schedule};
 pub use sgd::{Sgd, Step};
 pub use step::{Outcome, TrainingStep};

@@ -114,7 +114,12 @@ pub fn load(
             let found = read_tensor(path, &file, &stored_name(&file, &name))?;
             let shape = found.shape().clone();
             used.insert(name.clone());
-            match arrange(found, entry.shape.dims(), naming, network.store.dtype())? {
+            match arrange(
+                found,
+                entry.shape.dims(),
+                naming,
+                network.store.value_dtype(),
+            )? {
                 Some(value) => {
                     expect_finite(path, &name, &value)?;
                     values.push((slot, value));

@@ -1,19 +1,21 @@
 //! Stochastic gradient descent with momentum.
 
+use super::scaling::LossScale;
 use crate::autograd::{Gradients, Var};
 use crate::cpu;
 use crate::device::Device;
-use crate::kernels::{self, sgd::Arrays};
+use crate::kernels::sgd::{Arrays, Numbers, Table};
 use crate::nn::{Slot, Store};
 use crate::tensor::{DType, Tensor, update_on_host};
 use crate::{Error, Result, with_real};
 
 pub use crate::cpu::sgd::Step;
 
-/// The optimizer's state: one velocity per parameter.
-#[derive(Debug, Default)]
+/// The optimizer's state: one velocity per parameter, and the learning rate where kernels read it.
+#[derive(Debug)]
 pub struct Sgd {
     velocities: Vec<(Slot, Tensor)>,
+    rate: Tensor,
 }
 
 impl Sgd {
@@ -28,7 +30,10 @@ impl Sgd {
             ))
         };
         let velocities = slots.into_iter().map(zero).collect::<Result<_>>()?;
-        Ok(Sgd { velocities })
+        Ok(Sgd {
+            velocities,
+            rate: Tensor::zeros([1], DType::F32, store.device())?,
+        })
     }
 
     /// The velocities, in the order of the store's parameters.
@@ -38,39 +43,53 @@ impl Sgd {
 
     /// Replaces a velocity, on resume.
     pub fn set_velocity(&mut self, slot: Slot, value: Tensor) -> Result<()> {
-        let known = self.velocities.iter_mut().find(|(s, _)| *s == slot);
-        let (_, velocity) = known.ok_or_else(|| {
-            Error::setting("velocity", slot.index(), "this entry is no parameter")
-        })?;
-        *velocity = value;
+        *velocity_of(&mut self.velocities, slot)? = value;
         Ok(())
     }
 
-    /// One step of all parameters that have a gradient, or none where `loss` is not finite. Consumes
-    /// the leaves, so that nothing holds the parameters any more when they change.
+    /// Writes the learning rate to where kernels read it.
+    pub fn set_rate(&mut self, lr: f64) -> Result<()> {
+        let rate = Tensor::from_slice([1], &[lr as f32], Device::Cpu)?;
+        self.rate.copy_from(&rate)
+    }
+
+    /// One step of all parameters that have a gradient, unless `scale` has found a reason against it.
+    /// Gradients are those of the scaled loss. Consumes the leaves, so that nothing holds the
+    /// parameters any more when they change.
+    ///
+    /// Kernels take the learning rate from [`Sgd::set_rate`]; on the CPU it is that of `step`.
     pub fn step(
         &mut self,
         step: Step,
         store: &mut Store,
         leaves: Vec<(Slot, Var)>,
         mut gradients: Gradients,
-        loss: &Tensor,
+        scale: &mut LossScale,
     ) -> Result<()> {
-        let found = Found::of(loss)?;
+        let mut found = Vec::new();
         for (slot, leaf) in leaves {
-            let gradient = gradients.take(&leaf);
-            drop(leaf);
-            let Some(gradient) = gradient else { continue };
-            let known = self.velocities.iter_mut().find(|(s, _)| *s == slot);
-            let Some((_, velocity)) = known else { continue };
-            let weight = store.value_mut(slot)?;
-            if step_by_kernel(step, weight, velocity, &gradient, &found)? {
-                continue;
-            }
-            if found.on_host()? {
-                continue;
-            }
-            update_on_host("sgd", [weight, velocity], [&gradient], |[w, v], [g]| {
+            found.extend(gradients.take(&leaf).map(|gradient| (slot, gradient)));
+        }
+        match store.device() == Device::Cpu || store.dtype() == DType::F64 {
+            true => self.step_on_host(step, store, &found, scale),
+            false => self.step_by_kernels(step, store, found, scale),
+        }
+    }
+
+    fn step_on_host(
+        &mut self,
+        step: Step,
+        store: &mut Store,
+        gradients: &[(Slot, Tensor)],
+        scale: &LossScale,
+    ) -> Result<()> {
+        if scale.found().to_vec::<i32>()? != [0] {
+            return Ok(());
+        }
+        for (slot, gradient) in gradients {
+            let velocity = velocity_of(&mut self.velocities, *slot)?;
+            let (weight, _) = store.value_mut(*slot)?;
+            update_on_host("sgd", [weight, velocity], [gradient], |[w, v], [g]| {
                 with_real!(g.dtype(), "sgd", T => {
                     cpu::sgd::update::<T>(step, w.data_mut()?, v.data_mut()?, g.data()?)
                 });
@@ -79,63 +98,47 @@ impl Sgd {
         }
         Ok(())
     }
-}
 
-/// Whether the loss is infinite or NaN.
-enum Found {
-    /// Known on the host.
-    Here(bool),
-    /// A 32-bit integer on the device, not 0 if it is: what the kernels read.
-    There(Tensor),
-}
-
-impl Found {
-    fn of(loss: &Tensor) -> Result<Self> {
-        let device = loss.device();
-        if device != Device::Cpu {
-            let mut found = Tensor::zeros([1], DType::I32, device)?;
-            let to = found.address_mut()?;
-            if let Ok(launch) = kernels::sgd::check(loss.dtype(), 1, loss.address(), to) {
-                device.launch(&launch)?;
-                return Ok(Found::There(found));
-            }
+    fn step_by_kernels(
+        &mut self,
+        step: Step,
+        store: &mut Store,
+        mut gradients: Vec<(Slot, Tensor)>,
+        scale: &mut LossScale,
+    ) -> Result<()> {
+        let (device, dtype) = (store.device(), store.dtype());
+        let mut tensors = Vec::with_capacity(gradients.len());
+        for (slot, gradient) in &mut gradients {
+            let velocity = velocity_of(&mut self.velocities, *slot)?;
+            let (weight, copy) = store.value_mut(*slot)?;
+            let like = copy.as_ref().map_or(DType::F32, |copy| copy.dtype());
+            *gradient = gradient.cast(like)?;
+            tensors.push(Arrays {
+                elements: gradient.len(),
+                weights: weight.address_mut()?,
+                velocities: velocity.address_mut()?,
+                gradient: gradient.address(),
+                copy: copy
+                    .map(Tensor::address_mut)
+                    .transpose()?
+                    .unwrap_or_default(),
+            });
         }
-        Ok(Found::Here(!loss.item()?.is_finite()))
-    }
-
-    fn on_host(&self) -> Result<bool> {
-        match self {
-            Found::Here(found) => Ok(*found),
-            Found::There(found) => Ok(found.to_vec::<i32>()? != [0]),
-        }
+        let tables = Table::of(dtype, &tensors)?;
+        scale.see_gradients(&tables)?;
+        let numbers = Numbers {
+            rate: self.rate.address(),
+            scale: scale.scale().address(),
+            found: scale.found().address(),
+        };
+        let launches = tables.iter().map(|table| table.update(step, numbers));
+        device.launch_all(&launches.collect::<Result<Vec<_>>>()?)
     }
 }
 
-/// The same by a kernel; false on the CPU, and where there is none.
-fn step_by_kernel(
-    step: Step,
-    weight: &mut Tensor,
-    velocity: &mut Tensor,
-    gradient: &Tensor,
-    found: &Found,
-) -> Result<bool> {
-    let device = weight.device();
-    let of_one_kind = [velocity.dtype(), gradient.dtype()] == [weight.dtype(); 2]
-        && [velocity.device(), gradient.device()] == [device; 2];
-    if device == Device::Cpu || !of_one_kind || weight.dtype() != DType::F32 {
-        return Ok(false);
-    }
-    let Found::There(found) = found else {
-        return Ok(false);
-    };
-    let arrays = Arrays {
-        weights: weight.address_mut()?,
-        velocities: velocity.address_mut()?,
-        gradient: gradient.address(),
-        found: found.address(),
-        ..Arrays::default()
-    };
-    let plan = kernels::sgd::update(gradient.dtype(), gradient.len(), step, 1.0, arrays);
-    plan.and_then(|launch| device.launch(&launch))
-        .map(|()| true)
+fn velocity_of(velocities: &mut [(Slot, Tensor)], slot: Slot) -> Result<&mut Tensor> {
+    let known = velocities.iter_mut().find(|(s, _)| *s == slot);
+    let (_, velocity) = known
+        .ok_or_else(|| Error::setting("velocity", slot.index(), "this entry is no parameter"))?;
+    Ok(velocity)
 }

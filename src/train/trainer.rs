@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::evaluate::{TestDraw, first_not_finite, right_answers};
+use super::evaluate::{TestDraw, right_answers};
 use super::schedule::{Decay, Schedule};
 use super::sgd::Step;
 use super::step::TrainingStep;
 use super::{Checkpoint, Manifest, evaluate, save_weights};
 use crate::data::{Batch, Loader};
 use crate::models::Network;
-use crate::nn::{Mode, Moment};
+use crate::nn::Moment;
 use crate::{Error, Result};
 
 /// How a network is trained.
@@ -125,6 +125,10 @@ pub enum Ending {
     Stopped,
 }
 
+/// What was found not to be finite.
+const LOSS: &str = "the training loss";
+const GRADIENT: &str = "a gradient, under a loss scale below 1,";
+
 /// A run: a network, its data, its recipe and its folder.
 pub struct Trainer<'a> {
     network: &'a mut Network,
@@ -168,7 +172,13 @@ impl<'a> Trainer<'a> {
         let mut step = TrainingStep::new(network, numbers, recipe.label_smoothing)?;
         let checkpoint = Checkpoint::in_folder(folder.join("checkpoint"));
         let state = match checkpoint.exists() {
-            true => checkpoint.load(&mut network.store, step.sgd_mut(), settings)?,
+            true => {
+                let found = checkpoint.load(&mut network.store, step.sgd_mut(), settings)?;
+                if found.scaling.is_some() {
+                    step.set_scaling(found.scaling)?;
+                }
+                found
+            }
             false => Manifest {
                 settings: settings.to_owned(),
                 ..Manifest::default()
@@ -262,7 +272,10 @@ impl<'a> Trainer<'a> {
             .run(self.network, moment.clone(), images, &labels)?;
         let loss = outcome.loss.item()?;
         if !loss.is_finite() {
-            return Err(self.diagnose(moment, batch));
+            return Err(self.diagnose(LOSS, moment, batch));
+        }
+        if self.step.scaling()?.is_some_and(|s| s.scale < 1.0) {
+            return Err(self.diagnose(GRADIENT, moment, batch));
         }
         self.state.correct += right_answers(&outcome.logits, &labels)?;
         self.state.loss_sum += loss * count as f64;
@@ -274,11 +287,16 @@ impl<'a> Trainer<'a> {
     }
 
     /// Runs the step again and looks at every result, to say where the first NaN or infinity is.
-    fn diagnose(&mut self, moment: Moment, batch: Batch) -> Error {
+    fn diagnose(&mut self, what: &'static str, moment: Moment, batch: Batch) -> Error {
+        let device = self.network.store.device();
+        let layer = batch.labels.to_device(device).map(|labels| {
+            self.step
+                .first_not_finite(self.network, moment, batch.images, &labels)
+        });
         Error::NotFinite {
-            what: "the training loss",
+            what,
             place: format!("step {}", self.state.step),
-            layer: first_not_finite(self.network, Mode::Train, moment, batch.images),
+            layer: layer.unwrap_or_else(|e| e.to_string()),
             advice: "Lower --lr, or let it rise with --warmup-epochs; \
                      the last checkpoint is from before",
         }
@@ -327,6 +345,7 @@ impl<'a> Trainer<'a> {
 
     fn save(&mut self) -> Result<()> {
         let checkpoint = Checkpoint::in_folder(self.folder.join("checkpoint"));
+        self.state.scaling = self.step.scaling()?;
         checkpoint.save(&self.network.store, self.step.sgd(), self.state.clone())?;
         self.saved_at = Instant::now();
         Ok(())
