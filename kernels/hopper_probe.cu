@@ -8,7 +8,7 @@
 //
 //   tile       a 2-d or 3-d tile of 16-bit elements, as it lies in shared memory
 //   im2col     the same for an im2col tile
-//   product    D = A·B of 64 x 64 and 64 x N, for both directions in which either may be stored
+//   product    D = A·B of 64 x k and k x N, k of 128 bytes, for both directions in which either may be stored
 //
 // One block of 128 threads. Costs do not matter.
 
@@ -114,3 +114,6 @@ PRODUCT(kk_n256_bf16, __nv_bfloat16, 256, k, k);
 PRODUCT(km_n128_bf16, __nv_bfloat16, 128, k, mn);
 PRODUCT(mk_n64_f16, __half, 64, mn, k);
 PRODUCT(mm_n256_bf16, __nv_bfloat16, 256, mn, mn);
+PRODUCT(kk_n64_tf32, float, 64, k, k);
+PRODUCT(kk_n128_tf32, float, 128, k, k);
+PRODUCT(kk_n256_tf32, float, 256, k, k);

@@ -3,11 +3,12 @@
 // A warpgroup is 128 threads from a multiple of 128. D has 64 rows and N columns in f32; thread t of the
 // warpgroup holds N/2 of them: register r is row 16·(t/32) + t%32/4 + 8·(r/2%2), column
 // 8·(r/4) + 2·(t%4) + r%2. A (64 x k) and B (k x N) lie in shared memory, k is 32 bytes: 16 elements of
-// bf16 or f16. Both are named by descriptors of 128-byte-swizzled tiles, as TMA writes them:
-//   K-major   rows are rows of A or columns of B, 64 elements of k each; to step along k by 16, advance
-//             the descriptor by 32 bytes.
+// bf16 or f16, 8 of f32, whose low 13 bits are passed over (tf32). Both are named by descriptors of
+// 128-byte-swizzled tiles, as TMA writes them:
+//   K-major   rows are rows of A or columns of B, 128 bytes of k each; to step along k, advance the
+//             descriptor by 32 bytes.
 //   MN-major  rows are steps of k, 64 rows of A or columns of B each (the operand is stored transposed);
-//             to step along k by 16, advance by 16 rows, 2048 bytes.
+//             to step along k by 16, advance by 16 rows, 2048 bytes. Elements of 16 bits only.
 //
 // The products run beside the threads. wgmma_fence comes before the first of a batch, wgmma_commit
 // after the last; registers of D and tiles are free again after the wgmma_wait that covers the batch.
@@ -96,18 +97,22 @@ template <int registers> __device__ __forceinline__ void lower_registers() {
 #define WGMMA_OPERANDS_64 WGMMA_OPERANDS_32, WGMMA_16(32), WGMMA_16(48)
 #define WGMMA_OPERANDS_128 WGMMA_OPERANDS_64, WGMMA_16(64), WGMMA_16(80), WGMMA_16(96), WGMMA_16(112)
 
-// a_, b_: numbers of the operands that are descriptors; s_: whether D is added to; ta_, tb_: transposed.
-#define WGMMA_ASM(shape, type, count, a_, b_, s_, ta_, tb_)                                                  \
+// a_, b_: numbers of the operands that are descriptors; s_: whether D is added to; turns: whether the operands
+// are transposed, where the instruction asks.
+#define WGMMA_ASM(shape, type, count, a_, b_, s_, turns)                                                     \
     asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %" s_ ", 0;\n"                                        \
                  "wgmma.mma_async.sync.aligned." shape ".f32." type "." type " {" WGMMA_TEXT_##count "}, %" a_ \
-                 ", %" b_ ", add, 1, 1, %" ta_ ", %" tb_ ";\n}"                                              \
+                 ", %" b_ ", add, 1, 1" turns ";\n}"                                                         \
                  : WGMMA_OPERANDS_##count                                                                    \
                  : "l"(a), "l"(b), "r"(int(accumulate)), "n"(int(a_major == Major::mn)), "n"(int(b_major == Major::mn)))
 
-#define WGMMA_TYPE(type)                                                                             \
-    if constexpr (N == 64) WGMMA_ASM("m64n64k16", type, 32, "32", "33", "34", "35", "36");           \
-    else if constexpr (N == 128) WGMMA_ASM("m64n128k16", type, 64, "64", "65", "66", "67", "68");    \
-    else WGMMA_ASM("m64n256k16", type, 128, "128", "129", "130", "131", "132")
+// k: of the instruction; turns(first, second): the text of the two operands.
+#define WGMMA_TYPE(k, type, turns)                                                                           \
+    if constexpr (N == 64) WGMMA_ASM("m64n64" k, type, 32, "32", "33", "34", turns("35", "36"));             \
+    else if constexpr (N == 128) WGMMA_ASM("m64n128" k, type, 64, "64", "65", "66", turns("67", "68"));      \
+    else WGMMA_ASM("m64n256" k, type, 128, "128", "129", "130", turns("131", "132"))
+#define WGMMA_EITHER_MAJOR(a_, b_) ", %" a_ ", %" b_
+#define WGMMA_K_MAJOR(a_, b_) ""
 
 #endif
 
@@ -115,17 +120,20 @@ template <int registers> __device__ __forceinline__ void lower_registers() {
 template <class T, int N, Major a_major = Major::k, Major b_major = Major::k>
 __device__ __forceinline__ void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b, bool accumulate CALL_SITE) {
     static_assert(N == 64 || N == 128 || N == 256, "columns of a product");
-    constexpr bool is_bf16 = std::is_same<T, __nv_bfloat16>::value;
-    static_assert(is_bf16 || std::is_same<T, __half>::value, "elements of a product");
+    constexpr bool is_bf16 = std::is_same<T, __nv_bfloat16>::value, is_tf32 = std::is_same<T, float>::value;
+    static_assert(is_bf16 || is_tf32 || std::is_same<T, __half>::value, "elements of a product");
+    static_assert(!is_tf32 || (a_major == Major::k && b_major == Major::k), "tf32 is not transposed");
 #ifdef __CUDACC__
     if constexpr (is_bf16) {
-        WGMMA_TYPE("bf16");
+        WGMMA_TYPE("k16", "bf16", WGMMA_EITHER_MAJOR);
+    } else if constexpr (is_tf32) {
+        WGMMA_TYPE("k8", "tf32", WGMMA_K_MAJOR);
     } else {
-        WGMMA_TYPE("f16");
+        WGMMA_TYPE("k16", "f16", WGMMA_EITHER_MAJOR);
     }
 #else
     using Kind = ::emulator::MatrixKind;
-    ::emulator::matrix_multiply({N, is_bf16 ? Kind::bf16 : Kind::f16, a_major == Major::mn, b_major == Major::mn}, d, a,
-                                b, accumulate, site);
+    constexpr auto element = is_bf16 ? Kind::bf16 : is_tf32 ? Kind::tf32 : Kind::f16;
+    ::emulator::matrix_multiply({N, element, a_major == Major::mn, b_major == Major::mn}, d, a, b, accumulate, site);
 #endif
 }

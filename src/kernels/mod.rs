@@ -13,7 +13,6 @@ pub mod cast;
 mod columns;
 pub mod concat;
 pub mod conv2d;
-pub mod conv2d_hopper;
 pub mod dropout;
 mod elementwise;
 pub mod emulator;
@@ -94,7 +93,7 @@ unsafe impl Params for params::Conv2dSumParams {}
 // SAFETY: as above.
 unsafe impl Params for params::Conv2dHopperParams {}
 // SAFETY: as above.
-unsafe impl Params for params::Conv2dHopperSumParams {}
+unsafe impl Params for params::Conv2dTransposeParams {}
 // SAFETY: as above.
 unsafe impl Params for params::DropoutParams {}
 // SAFETY: as above.

@@ -198,11 +198,13 @@ pub struct Conv2dHopperParams {
     #[doc = " Tiles of columns, and tiles in all."]
     pub column_tiles: ::std::os::raw::c_uint,
     pub tiles: ::std::os::raw::c_uint,
-    #[doc = " Steps of 64 channels (fprop, dgrad) or of 64 pixels (wgrad) to sum over."]
+    #[doc = " Steps of 128 bytes of channels (fprop, dgrad) or of 64 pixels (wgrad) to sum over."]
     pub steps: ::std::os::raw::c_uint,
-    #[doc = " Parts into which wgrad divides the steps, and steps of a part."]
-    pub splits: ::std::os::raw::c_uint,
-    pub steps_per_split: ::std::os::raw::c_uint,
+    #[doc = " Parts into which the steps of a tile (of all its taps) are divided, and elements of a part."]
+    pub parts: ::std::os::raw::c_uint,
+    pub elements: ::std::os::raw::c_uint,
+    #[doc = " 1: the maps have one pixel and the filters one tap; the pixels' tensor map is that of a matrix."]
+    pub flat: ::std::os::raw::c_uint,
     #[doc = " Positions in a row and in a column."]
     pub positions: [::std::os::raw::c_uint; 2usize],
     #[doc = " Base pixel of position (0, 0), and from one to the next: height, width."]
@@ -223,7 +225,7 @@ pub struct Conv2dHopperParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Conv2dHopperParams"][::std::mem::size_of::<Conv2dHopperParams>() - 108usize];
+    ["Size of Conv2dHopperParams"][::std::mem::size_of::<Conv2dHopperParams>() - 112usize];
     ["Alignment of Conv2dHopperParams"][::std::mem::align_of::<Conv2dHopperParams>() - 4usize];
     ["Offset of field: Conv2dHopperParams::rows"]
         [::std::mem::offset_of!(Conv2dHopperParams, rows) - 0usize];
@@ -235,54 +237,55 @@ const _: () = {
         [::std::mem::offset_of!(Conv2dHopperParams, tiles) - 12usize];
     ["Offset of field: Conv2dHopperParams::steps"]
         [::std::mem::offset_of!(Conv2dHopperParams, steps) - 16usize];
-    ["Offset of field: Conv2dHopperParams::splits"]
-        [::std::mem::offset_of!(Conv2dHopperParams, splits) - 20usize];
-    ["Offset of field: Conv2dHopperParams::steps_per_split"]
-        [::std::mem::offset_of!(Conv2dHopperParams, steps_per_split) - 24usize];
+    ["Offset of field: Conv2dHopperParams::parts"]
+        [::std::mem::offset_of!(Conv2dHopperParams, parts) - 20usize];
+    ["Offset of field: Conv2dHopperParams::elements"]
+        [::std::mem::offset_of!(Conv2dHopperParams, elements) - 24usize];
+    ["Offset of field: Conv2dHopperParams::flat"]
+        [::std::mem::offset_of!(Conv2dHopperParams, flat) - 28usize];
     ["Offset of field: Conv2dHopperParams::positions"]
-        [::std::mem::offset_of!(Conv2dHopperParams, positions) - 28usize];
+        [::std::mem::offset_of!(Conv2dHopperParams, positions) - 32usize];
     ["Offset of field: Conv2dHopperParams::lower"]
-        [::std::mem::offset_of!(Conv2dHopperParams, lower) - 36usize];
+        [::std::mem::offset_of!(Conv2dHopperParams, lower) - 40usize];
     ["Offset of field: Conv2dHopperParams::stride"]
-        [::std::mem::offset_of!(Conv2dHopperParams, stride) - 44usize];
+        [::std::mem::offset_of!(Conv2dHopperParams, stride) - 48usize];
     ["Offset of field: Conv2dHopperParams::taps"]
-        [::std::mem::offset_of!(Conv2dHopperParams, taps) - 52usize];
+        [::std::mem::offset_of!(Conv2dHopperParams, taps) - 56usize];
     ["Offset of field: Conv2dHopperParams::dilation"]
-        [::std::mem::offset_of!(Conv2dHopperParams, dilation) - 60usize];
+        [::std::mem::offset_of!(Conv2dHopperParams, dilation) - 64usize];
     ["Offset of field: Conv2dHopperParams::first_tap"]
-        [::std::mem::offset_of!(Conv2dHopperParams, first_tap) - 68usize];
+        [::std::mem::offset_of!(Conv2dHopperParams, first_tap) - 72usize];
     ["Offset of field: Conv2dHopperParams::tap_stride"]
-        [::std::mem::offset_of!(Conv2dHopperParams, tap_stride) - 72usize];
+        [::std::mem::offset_of!(Conv2dHopperParams, tap_stride) - 76usize];
     ["Offset of field: Conv2dHopperParams::output"]
-        [::std::mem::offset_of!(Conv2dHopperParams, output) - 80usize];
+        [::std::mem::offset_of!(Conv2dHopperParams, output) - 84usize];
     ["Offset of field: Conv2dHopperParams::output_first"]
-        [::std::mem::offset_of!(Conv2dHopperParams, output_first) - 88usize];
+        [::std::mem::offset_of!(Conv2dHopperParams, output_first) - 92usize];
     ["Offset of field: Conv2dHopperParams::output_stride"]
-        [::std::mem::offset_of!(Conv2dHopperParams, output_stride) - 96usize];
+        [::std::mem::offset_of!(Conv2dHopperParams, output_stride) - 100usize];
     ["Offset of field: Conv2dHopperParams::relu"]
-        [::std::mem::offset_of!(Conv2dHopperParams, relu) - 104usize];
+        [::std::mem::offset_of!(Conv2dHopperParams, relu) - 108usize];
 };
-#[doc = " What the `conv2d_hopper_sum` kernels need."]
+#[doc = " What `conv2d_hopper_transpose_filters` needs."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]
-pub struct Conv2dHopperSumParams {
-    #[doc = " Elements of the filters' gradient, a multiple of 8."]
-    pub elements: ::std::os::raw::c_ulonglong,
-    #[doc = " Parts to add up."]
-    pub splits: ::std::os::raw::c_uint,
-    pub unused: ::std::os::raw::c_uint,
+pub struct Conv2dTransposeParams {
+    #[doc = " Filters and channels, both multiples of 4."]
+    pub filters: ::std::os::raw::c_uint,
+    pub channels: ::std::os::raw::c_uint,
+    pub taps: ::std::os::raw::c_uint,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Conv2dHopperSumParams"][::std::mem::size_of::<Conv2dHopperSumParams>() - 16usize];
-    ["Alignment of Conv2dHopperSumParams"]
-        [::std::mem::align_of::<Conv2dHopperSumParams>() - 8usize];
-    ["Offset of field: Conv2dHopperSumParams::elements"]
-        [::std::mem::offset_of!(Conv2dHopperSumParams, elements) - 0usize];
-    ["Offset of field: Conv2dHopperSumParams::splits"]
-        [::std::mem::offset_of!(Conv2dHopperSumParams, splits) - 8usize];
-    ["Offset of field: Conv2dHopperSumParams::unused"]
-        [::std::mem::offset_of!(Conv2dHopperSumParams, unused) - 12usize];
+    ["Size of Conv2dTransposeParams"][::std::mem::size_of::<Conv2dTransposeParams>() - 12usize];
+    ["Alignment of Conv2dTransposeParams"]
+        [::std::mem::align_of::<Conv2dTransposeParams>() - 4usize];
+    ["Offset of field: Conv2dTransposeParams::filters"]
+        [::std::mem::offset_of!(Conv2dTransposeParams, filters) - 0usize];
+    ["Offset of field: Conv2dTransposeParams::channels"]
+        [::std::mem::offset_of!(Conv2dTransposeParams, channels) - 4usize];
+    ["Offset of field: Conv2dTransposeParams::taps"]
+        [::std::mem::offset_of!(Conv2dTransposeParams, taps) - 8usize];
 };
 #[doc = " A key of random numbers, `rng::Key`: whole, or of a step that the kernel reads from memory."]
 #[repr(C)]

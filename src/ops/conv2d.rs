@@ -220,6 +220,15 @@ pub(super) const DECLARATION: Declaration = Declaration {
             case(conv.padding(1), [3, 2, 2, 13], [17, 3, 3, 13]),
             case(uneven, [2, 5, 6, 3], [4, 3, 2, 3]),
             Case::new(conv.padding(1), with_bias),
+            // Channels and pixels enough for the kernels with the largest tiles.
+            case(
+                Conv2d {
+                    padding: [0, 1],
+                    ..conv
+                },
+                [2, 8, 8, 64],
+                [64, 1, 3, 64],
+            ),
         ]
     },
     fuzz: |draw| {

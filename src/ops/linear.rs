@@ -135,6 +135,8 @@ pub(super) const DECLARATION: Declaration = Declaration {
                     Input::normal([1]),
                 ],
             ),
+            // Enough for the kernels with the largest tiles.
+            Case::new(Linear, [[128, 64], [64, 64]].map(Input::normal)),
         ]
     },
     fuzz: |draw| {

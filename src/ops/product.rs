@@ -195,3 +195,109 @@ pub(super) fn vjp(
     }
     Ok(gradients)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::linear::LinearShape;
+    use crate::kernels::emulator;
+    use crate::kernels::linear::as_convolution;
+
+    const ROWS: usize = 5;
+    const WIDTH: usize = 8;
+
+    /// Small integers, different for each lane.
+    fn tensor(dims: &[usize], lane: usize, dtype: DType) -> Tensor {
+        let values: Vec<f32> = (0..dims.iter().product())
+            .map(|i: usize| ((i * (lane + 3) + lane) % 7) as f32 - 3.0)
+            .collect();
+        let tensor = Tensor::from_slice(dims, &values, Device::Emulator).unwrap();
+        tensor.cast(dtype).unwrap()
+    }
+
+    fn product(x: &[f64], w: &[f64], i: usize) -> f64 {
+        let (row, k) = (i / WIDTH, i % WIDTH);
+        (0..WIDTH)
+            .map(|c| x[row * WIDTH + c] * w[k * WIDTH + c])
+            .sum()
+    }
+
+    fn run(x: &Tensor, w: &Tensor, with: Epilogue) -> Result<(Vec<f64>, Option<[Tensor; 2]>)> {
+        let g = as_convolution(LinearShape {
+            rows: ROWS,
+            inputs: WIDTH,
+            outputs: WIDTH,
+        });
+        let mut y = Tensor::empty([ROWS, WIDTH], x.dtype(), Device::Emulator)?;
+        let statistics = forward("linear", &g, [x, w], with, &mut y)?;
+        Ok((y.to_f64_vec()?, statistics))
+    }
+
+    #[test]
+    fn epilogues_do_what_they_say() {
+        if !emulator::is_available() {
+            return;
+        }
+        for dtype in [DType::F32, DType::BF16] {
+            let (x, w) = (
+                tensor(&[ROWS, WIDTH], 0, dtype),
+                tensor(&[WIDTH; 2], 1, dtype),
+            );
+            let (bias, residual) = (tensor(&[WIDTH], 2, dtype), tensor(&[ROWS, WIDTH], 3, dtype));
+            let [scale, shift] = [4, 5].map(|lane| tensor(&[WIDTH], lane, DType::F32));
+            let [xs, ws, b, r, s, t] = [&x, &w, &bias, &residual, &scale, &shift]
+                .map(|tensor| tensor.to_f64_vec().unwrap());
+            let with = Epilogue {
+                bias: Some(&bias),
+                affine: Some([&scale, &shift]),
+                residual: Some(&residual),
+                relu: true,
+                statistics: false,
+            };
+            let (y, none) = run(&x, &w, with).unwrap();
+            assert!(none.is_none());
+            for (i, y) in y.into_iter().enumerate() {
+                let k = i % WIDTH;
+                let want = s[k] * (product(&xs, &ws, i) + b[k]) + t[k] + r[i];
+                assert_eq!(y, want.max(0.0), "{dtype} {i}");
+            }
+            let with = Epilogue {
+                bias: Some(&bias),
+                statistics: true,
+                ..Epilogue::default()
+            };
+            let (y, statistics) = run(&x, &w, with).unwrap();
+            let [mean, variance] = statistics.unwrap().map(|t| t.to_f64_vec().unwrap());
+            for k in 0..WIDTH {
+                let column = || y.iter().skip(k).step_by(WIDTH);
+                let exact = column().sum::<f64>() / ROWS as f64;
+                let spread = column().map(|v| (v - exact).powi(2)).sum::<f64>() / ROWS as f64;
+                let bound = 32.0 * DType::F32.unit_roundoff() * (exact.abs() + spread + 1.0);
+                assert!((mean[k] - exact).abs() <= bound, "{dtype} mean of {k}");
+                assert!(
+                    (variance[k] - spread).abs() <= bound,
+                    "{dtype} variance of {k}"
+                );
+            }
+            let wrong = [
+                Epilogue {
+                    bias: Some(&residual),
+                    ..Epilogue::default()
+                },
+                Epilogue {
+                    affine: Some([&scale, &residual]),
+                    ..Epilogue::default()
+                },
+                Epilogue {
+                    relu: true,
+                    statistics: true,
+                    ..Epilogue::default()
+                },
+            ];
+            for with in wrong {
+                let refused = run(&x, &w, with).err().unwrap();
+                assert!(matches!(refused, Error::Shape { .. }), "{refused}");
+            }
+        }
+    }
+}

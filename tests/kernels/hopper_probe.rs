@@ -186,42 +186,39 @@ fn im2col_copies_what_a_tap_sees() {
     }
 }
 
-/// D = A·B of 64 x 64 and 64 x `columns` small integers, each operand stored along k or across it.
+/// D = A·B of small integers, each operand stored along k or across it.
 fn check_product<T: Number>(kernel: &'static str, columns: usize, a_across: bool, b_across: bool) {
+    let depth = 128 / size_of::<T>();
     let mut stream = Key::new(23, Purpose::Check, columns as u64, 0).stream(0);
     let mut integers = |count: usize| -> Vec<f64> {
         (0..count)
             .map(|_| f64::from(stream.below(15) as i32 - 7))
             .collect()
     };
-    let (a, b) = (integers(64 * 64), integers(columns * 64));
+    let (a, b) = (integers(64 * depth), integers(columns * depth));
     let stored = |matrix: &[f64], rows: usize, across: bool| {
-        let at = |i: usize| if across { i % rows * 64 + i / rows } else { i };
-        let values: Vec<T> = (0..rows * 64).map(|i| T::of(matrix[at(i)])).collect();
+        let at = |i: usize| match across {
+            true => i % rows * depth + i / rows,
+            false => i,
+        };
+        let values: Vec<T> = (0..rows * depth).map(|i| T::of(matrix[at(i)])).collect();
         Memory::from_slice(&values).unwrap()
     };
     let (memory_a, memory_b) = (stored(&a, 64, a_across), stored(&b, columns, b_across));
-    let map = |memory: &Memory<T>, rows: usize, across: bool| TensorMap {
-        dtype: T::DTYPE,
-        address: memory.address(),
-        sizes: if across {
-            vec![rows, 64]
-        } else {
-            vec![64, rows]
-        },
-        tile: Tile::Tiled(vec![64, if across { 64 } else { rows }]),
+    let map = |memory: &Memory<T>, rows: usize, across: bool| match across {
+        true => matrix_map(memory, [rows, depth], [64, depth]),
+        false => matrix_map(memory, [depth, rows], [depth, rows]),
     };
     for schedule in Schedule::all() {
-        let d = Memory::<f32>::uninitialised(64 * columns).unwrap();
-        let launch = Launch::new(kernel, [1; 3], 128)
-            .shared(SHARED)
-            .map(map(&memory_a, 64, a_across))
-            .map(map(&memory_b, columns, b_across))
-            .pointer(d.address());
-        run(&launch, schedule);
-        for (i, got) in d.to_vec().into_iter().enumerate() {
+        let maps = [
+            map(&memory_a, 64, a_across),
+            map(&memory_b, columns, b_across),
+        ];
+        let products = product(kernel, columns, maps, schedule);
+        for (i, got) in products.into_iter().enumerate() {
             let (row, column) = (i / columns, i % columns);
-            let want: f64 = (0..64).map(|k| a[row * 64 + k] * b[column * 64 + k]).sum();
+            let terms = (0..depth).map(|k| a[row * depth + k] * b[column * depth + k]);
+            let want: f64 = terms.sum();
             assert_eq!(
                 f64::from(got),
                 want,
@@ -229,6 +226,30 @@ fn check_product<T: Number>(kernel: &'static str, columns: usize, a_across: bool
             );
         }
     }
+}
+
+/// A matrix of this many elements in a row, this many rows; and its tiles.
+fn matrix_map<T: Number>(memory: &Memory<T>, sizes: [usize; 2], tile: [usize; 2]) -> TensorMap {
+    TensorMap {
+        dtype: T::DTYPE,
+        address: memory.address(),
+        sizes: sizes.to_vec(),
+        tile: Tile::Tiled(tile.to_vec()),
+    }
+}
+
+/// 64 rows of products, as the probe `kernel` makes them.
+fn product(
+    kernel: &'static str,
+    columns: usize,
+    maps: [TensorMap; 2],
+    schedule: Schedule,
+) -> Vec<f32> {
+    let d = Memory::<f32>::uninitialised(64 * columns).unwrap();
+    let launch = Launch::new(kernel, [1; 3], 128).shared(SHARED);
+    let launch = maps.into_iter().fold(launch, Launch::map);
+    run(&launch.pointer(d.address()), schedule);
+    d.to_vec()
 }
 
 #[test]
@@ -242,4 +263,31 @@ fn products_of_every_layout() {
     check_product::<bf16>("hopper_probe_product_km_n128_bf16", 128, false, true);
     check_product::<f16>("hopper_probe_product_mk_n64_f16", 64, true, false);
     check_product::<bf16>("hopper_probe_product_mm_n256_bf16", 256, true, true);
+    check_product::<f32>("hopper_probe_product_kk_n64_tf32", 64, false, false);
+    check_product::<f32>("hopper_probe_product_kk_n128_tf32", 128, false, false);
+    check_product::<f32>("hopper_probe_product_kk_n256_tf32", 256, false, false);
+}
+
+/// Of an f32 the products take sign, exponent and 10 bits: the rest is cut off, not rounded.
+#[test]
+fn tf32_is_cut_off() {
+    if !emulator_is_there() {
+        return;
+    }
+    let bits = [0x3F80_1FFF, 0x3F80_2000, 0xBFFF_FFFF, 0x3F80_3000];
+    let value = |i: usize| f32::from_bits(bits[i % 4]);
+    // Row r of A is value r in its first place; B is the identity's first column, everywhere.
+    let a: Vec<f32> = (0..64 * 32)
+        .map(|i| if i % 32 == 0 { value(i / 32) } else { 0.0 })
+        .collect();
+    let b: Vec<f32> = (0..64 * 32)
+        .map(|i| f32::from(u8::from(i % 32 == 0)))
+        .collect();
+    let [a, b] = [a, b].map(|values| Memory::from_slice(&values).unwrap());
+    let maps = [&a, &b].map(|memory| matrix_map(memory, [32, 64], [32, 64]));
+    let products = product("hopper_probe_product_kk_n64_tf32", 64, maps, Schedule::FAST);
+    for (i, found) in products.into_iter().enumerate() {
+        let want = bits[i / 64 % 4] & !0x1FFF;
+        assert_eq!(found.to_bits(), want, "row {}", i / 64);
+    }
 }

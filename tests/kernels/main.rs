@@ -10,7 +10,6 @@ mod bounds;
 mod cast;
 mod concat;
 mod conv2d;
-mod conv2d_hopper;
 mod dropout;
 mod global_avg_pool;
 mod hopper_probe;

@@ -10,11 +10,13 @@ typedef struct Conv2dHopperParams {
     /** Tiles of columns, and tiles in all. */
     unsigned column_tiles;
     unsigned tiles;
-    /** Steps of 64 channels (fprop, dgrad) or of 64 pixels (wgrad) to sum over. */
+    /** Steps of 128 bytes of channels (fprop, dgrad) or of 64 pixels (wgrad) to sum over. */
     unsigned steps;
-    /** Parts into which wgrad divides the steps, and steps of a part. */
-    unsigned splits;
-    unsigned steps_per_split;
+    /** Parts into which the steps of a tile (of all its taps) are divided, and elements of a part. */
+    unsigned parts;
+    unsigned elements;
+    /** 1: the maps have one pixel and the filters one tap; the pixels' tensor map is that of a matrix. */
+    unsigned flat;
     /** Positions in a row and in a column. */
     unsigned positions[2];
     /** Base pixel of position (0, 0), and from one to the next: height, width. */
@@ -34,11 +36,10 @@ typedef struct Conv2dHopperParams {
     unsigned relu;
 } Conv2dHopperParams;
 
-/** What the `conv2d_hopper_sum` kernels need. */
-typedef struct Conv2dHopperSumParams {
-    /** Elements of the filters' gradient, a multiple of 8. */
-    unsigned long long elements;
-    /** Parts to add up. */
-    unsigned splits;
-    unsigned unused;
-} Conv2dHopperSumParams;
+/** What `conv2d_hopper_transpose_filters` needs. */
+typedef struct Conv2dTransposeParams {
+    /** Filters and channels, both multiples of 4. */
+    unsigned filters;
+    unsigned channels;
+    unsigned taps;
+} Conv2dTransposeParams;

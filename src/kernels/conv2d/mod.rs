@@ -4,6 +4,7 @@
 //! and the scratch memory that takes. With addresses it becomes launches, to be run in order.
 
 mod extents;
+mod hopper;
 mod portable;
 mod request;
 mod sums;
@@ -38,13 +39,41 @@ pub enum Kind {
         /// Into which the depth is cut.
         parts: usize,
     },
+    /// Products of warpgroups (wgmma) of tiles that the copy engine brings, on sm_90a.
+    Hopper {
+        /// Of a tile of 128 rows: 64, 128 or 256.
+        columns: usize,
+        /// Into which the depth is cut.
+        parts: usize,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kernels {
+    Portable(portable::Plan),
+    Hopper(hopper::Plan),
+}
+
+impl Kernels {
+    /// The rule: products of warpgroups where the device has them and they can make this product, and where
+    /// at least half of what their large tiles multiply is wanted; else products of warps.
+    fn choose(request: Request) -> Result<Kernels> {
+        if request.target.capability == hopper::CAPABILITY {
+            match hopper::Plan::new(request) {
+                Ok(plan) if plan.is_dense() => return Ok(Kernels::Hopper(plan)),
+                Ok(plan) => tracing::debug!("{plan:?} would multiply mostly zeros"),
+                Err(why) => tracing::debug!("not by products of warpgroups: {why}"),
+            }
+        }
+        portable::Plan::new(request).map(Kernels::Portable)
+    }
 }
 
 /// One product of a convolution, planned.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     request: Request,
-    kernels: portable::Plan,
+    kernels: Kernels,
 }
 
 impl Plan {
@@ -73,7 +102,7 @@ impl Plan {
             whole,
             target,
         };
-        let kernels = portable::Plan::new(request)?;
+        let kernels = Kernels::choose(request)?;
         Ok(Plan { request, kernels })
     }
 
@@ -82,8 +111,14 @@ impl Plan {
     /// # Errors
     /// [`Error::Shape`] for what that kernel cannot do, and for more parts than the depth has, or none.
     pub fn with(self, kind: Kind) -> Result<Plan> {
-        let Kind::Portable { tile, parts } = kind;
-        let kernels = portable::Plan::new(self.request)?.with(tile, parts)?;
+        let kernels = match kind {
+            Kind::Portable { tile, parts } => {
+                Kernels::Portable(portable::Plan::new(self.request)?.with(tile, parts)?)
+            }
+            Kind::Hopper { columns, parts } => {
+                Kernels::Hopper(hopper::Plan::new(self.request)?.with(columns, parts)?)
+            }
+        };
         Ok(Plan { kernels, ..self })
     }
 
@@ -94,29 +129,62 @@ impl Plan {
 
     /// By which kernel.
     pub fn kind(&self) -> Kind {
-        self.kernels.kind()
+        match &self.kernels {
+            Kernels::Portable(plan) => plan.kind(),
+            Kernels::Hopper(plan) => plan.kind(),
+        }
     }
 
     /// Parts the depth is cut into.
     pub fn parts(&self) -> usize {
         match self.kind() {
-            Kind::Portable { parts, .. } => parts,
+            Kind::Portable { parts, .. } | Kind::Hopper { parts, .. } => parts,
+        }
+    }
+
+    /// Relative error of what the multiplication makes of its operands first; 0 where they stay.
+    pub fn input_roundoff(&self) -> f64 {
+        match (self.request.math, self.kind()) {
+            // 10 bits of significand after the first: to nearest, or cut off.
+            (Math::Tf32, Kind::Portable { .. }) => 1.0 / 2048.0,
+            (Math::Tf32, Kind::Hopper { .. }) => 1.0 / 1024.0,
+            _ => 0.0,
         }
     }
 
     /// Bytes of scratch memory that the launches use; their contents before and after do not matter.
     pub fn scratch_bytes(&self) -> usize {
+        let workspace = match &self.kernels {
+            Kernels::Portable(_) => 0,
+            Kernels::Hopper(plan) => plan.workspace_bytes(),
+        };
+        self.part_bytes() + workspace
+    }
+
+    /// Those of the parts, which come first: whole vectors.
+    fn part_bytes(&self) -> usize {
         match self.parts() {
             1 => 0,
-            parts => parts * self.request.elements() * 4,
+            parts => (parts * self.request.elements() * 4).next_multiple_of(VECTOR),
         }
     }
 
     /// Floats of [`Epilogue::statistics`].
     pub fn statistics_len(&self) -> usize {
+        2 * self.rows().div_ceil(self.statistics_rows()) * self.request.shape.k
+    }
+
+    /// Rows of y, and of a tile of its statistics.
+    fn rows(&self) -> usize {
         let g = &self.request.shape;
-        let rows = g.n * g.out_h() * g.out_w();
-        2 * rows.div_ceil(self.kernels.statistics_rows()) * g.k
+        g.n * g.out_h() * g.out_w()
+    }
+
+    fn statistics_rows(&self) -> usize {
+        match &self.kernels {
+            Kernels::Portable(plan) => plan.statistics_rows(),
+            Kernels::Hopper(plan) => plan.statistics_rows(),
+        }
     }
 
     /// The launches of fprop.
@@ -168,9 +236,7 @@ impl Plan {
     /// The launch that makes mean and (biased) variance of each channel, \[k\] floats each, from the
     /// [`Epilogue::statistics`] of fprop.
     pub fn statistics(&self, statistics: Address, mean: Address, variance: Address) -> Launch {
-        let g = &self.request.shape;
-        let rows = g.n * g.out_h() * g.out_w();
-        join(rows, self.kernels.statistics_rows(), g.k)
+        join(self.rows(), self.statistics_rows(), self.request.shape.k)
             .pointer(statistics)
             .pointer(mean)
             .pointer(variance)
@@ -185,16 +251,21 @@ impl Plan {
         scratch: Address,
     ) -> Result<Vec<Launch>> {
         aligned([operands[0], operands[1], result, scratch])?;
-        if self.parts() == 1 {
-            return Ok(vec![self.kernels.launch(operands, result, NULL, epilogue)]);
+        let workspace = Address(scratch.0 + self.part_bytes() as u64);
+        let (parts, first) = match self.parts() {
+            1 => (NULL, epilogue),
+            _ => (scratch, Epilogue::default()),
+        };
+        let mut launches = match &self.kernels {
+            Kernels::Portable(plan) => vec![plan.launch(operands, result, parts, first)],
+            Kernels::Hopper(plan) => plan.launches(operands, result, parts, first, workspace),
+        };
+        if self.parts() > 1 {
+            let (dtype, columns) = (self.request.math.dtype(), self.request.columns());
+            let cut = [self.request.elements(), columns, self.parts()];
+            launches.push(finish(dtype, cut, epilogue, scratch, result)?);
         }
-        let product = self
-            .kernels
-            .launch(operands, result, scratch, Epilogue::default());
-        let (dtype, columns) = (self.request.math.dtype(), self.request.columns());
-        let cut = [self.request.elements(), columns, self.parts()];
-        let sum = finish(dtype, cut, epilogue, scratch, result)?;
-        Ok(vec![product, sum])
+        Ok(launches)
     }
 
     fn expect(&self, direction: Direction) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 pub enum Math {
     /// f32 throughout: one fused multiply-add after the other.
     F32,
-    /// f32 in memory, products of operands rounded to tf32 on tensor cores, sums in f32.
+    /// f32 in memory, of which tensor cores multiply what tf32 holds; sums in f32.
     Tf32,
     /// f16 in memory, tensor cores, sums in f32.
     F16,
@@ -26,15 +26,6 @@ impl Math {
             Math::F32 | Math::Tf32 => DType::F32,
             Math::F16 => DType::F16,
             Math::Bf16 => DType::BF16,
-        }
-    }
-
-    /// Unit roundoff of what the multiplication makes of its operands first; 0 where they stay.
-    pub fn input_roundoff(self) -> f64 {
-        match self {
-            // 10 bits of significand after the first.
-            Math::Tf32 => 1.0 / 2048.0,
-            Math::F32 | Math::F16 | Math::Bf16 => 0.0,
         }
     }
 }

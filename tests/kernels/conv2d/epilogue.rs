@@ -65,6 +65,11 @@ fn epilogue<T: Number>(math: Math) {
             everything::<T>(math, filters, Kind::Portable { tile, parts });
         }
     }
+    if math != Math::F32 {
+        for (columns, parts) in [(64, 1), (128, 1), (64, 3)] {
+            everything::<T>(math, 72, Kind::Hopper { columns, parts });
+        }
+    }
 }
 
 #[test]
@@ -180,8 +185,12 @@ fn statistics<T: Number>(math: Math, kind: Kind) {
 
 #[test]
 fn batch_statistics() {
-    let kind = |tile| Kind::Portable { tile, parts: 1 };
-    statistics::<f32>(Math::F32, kind(Tile::Small));
-    statistics::<f32>(Math::Tf32, kind(Tile::Large));
-    statistics::<bf16>(Math::Bf16, kind(Tile::Small));
+    let portable = |tile| Kind::Portable { tile, parts: 1 };
+    statistics::<f32>(Math::F32, portable(Tile::Small));
+    statistics::<f32>(Math::Tf32, portable(Tile::Large));
+    statistics::<bf16>(Math::Bf16, portable(Tile::Small));
+    let hopper = |columns| Kind::Hopper { columns, parts: 1 };
+    statistics::<bf16>(Math::Bf16, hopper(64));
+    statistics::<f16>(Math::F16, hopper(128));
+    statistics::<f32>(Math::Tf32, hopper(64));
 }

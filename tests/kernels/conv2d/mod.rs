@@ -5,6 +5,7 @@
 //! most γ_n Σ|a||b| (Higham, Accuracy and Stability, §3.1), and then rounded to the dtype.
 
 mod epilogue;
+mod hopper;
 mod plans;
 mod portable;
 mod sums;
@@ -22,15 +23,15 @@ use super::run;
 const NULL: Address = Address(0);
 const DIRECTIONS: [Direction; 3] = [Direction::Fprop, Direction::Dgrad, Direction::Wgrad];
 
-/// A GPU of one multiprocessor.
-const ONE: Target = Target {
-    capability: 80,
-    multiprocessors: 1,
+/// A GPU of two multiprocessors, on each of which blocks walk over several tiles.
+const TWO: Target = Target {
+    capability: 90,
+    multiprocessors: 2,
 };
 
 /// One product by a chosen kernel; none where that kernel cannot do it.
 fn planned(g: &ConvShape, math: Math, direction: Direction, kind: Kind) -> Option<Plan> {
-    let plan = Plan::new(g, math, direction, true, ONE).unwrap();
+    let plan = Plan::new(g, math, direction, true, TWO).unwrap();
     plan.with(kind).ok()
 }
 
@@ -171,14 +172,14 @@ fn check_integers<T: Number>(plan: &Plan, g: &ConvShape, schedule: Schedule) {
     assert_eq!(found, want, "{plan:?} {schedule:?}");
 }
 
-fn check_normals<T: Number>(plan: &Plan, g: &ConvShape, math: Math) {
+fn check_normals<T: Number>(plan: &Plan, g: &ConvShape) {
     let operands = Operands::normals::<T>(g);
     let (exact, terms) = operands.exact(g, plan.direction());
     let (sizes, _) = operands.magnitudes().exact(g, plan.direction());
     let found = result::<T>(plan, &operands, Schedule::FAST, exact.len());
     // Each operand may be rounded on its way into the multiplication. The parts of a split depth are sums
     // of sums: no more additions than products.
-    let unit = math.input_roundoff();
+    let unit = plan.input_roundoff();
     let products = 2.0 * unit + unit * unit;
     let bound = |i: usize| (gamma(terms) * (1.0 + products) + products) * sizes[i];
     assert_close(&found, &exact, bound, &format!("{plan:?}"));
