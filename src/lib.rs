@@ -17,5 +17,6 @@ pub mod rng;
 pub mod spatial;
 pub mod tensor;
 pub mod train;
+pub mod what;
 
 pub use error::{Error, Result};

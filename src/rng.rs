@@ -45,6 +45,8 @@ pub enum Purpose {
     Dropout = 7,
     /// Tests, checks and benchmarks.
     Check = 8,
+    /// Images of a set drawn again, for an interval of a figure.
+    Bootstrap = 10,
 }
 
 /// The key of a stream: seed, purpose and two coordinates, folded into Philox's 64-bit key.

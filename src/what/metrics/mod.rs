@@ -1,0 +1,29 @@
+//! How good a segmentation is, how well its mistakes are foretold, and what its channels show.
+//!
+//! | question | here |
+//! | --- | --- |
+//! | how well are the classes found | [`Confusion`]: IoU, mIoU over a whole set, Cityscapes' JSON |
+//! | does a confidence tell the mistakes | [`Failures`]: accuracy over coverage, AUROC, AUPR, FPR95, AURC, AUGRC |
+//! | is a confidence a probability | [`Calibration`]: ECE, Brier score |
+//! | how sure is a figure | [`bootstrap`]: 95 % intervals over images |
+//! | which concept does a channel show | [`Dissection`]: NetDissect's IoU; [`ThresholdScan`]: AUiC |
+//!
+//! All of them take every pixel: nothing is drawn at random, ties are ties, and counts are whole
+//! numbers of 64 bits. The result does not depend on the order of the images.
+
+mod bootstrap;
+mod calibration;
+mod confusion;
+mod dissect;
+mod failure;
+mod inspectability;
+mod order;
+mod quantile;
+
+pub use bootstrap::{Interval, bootstrap};
+pub use calibration::{BrierScore, Calibration};
+pub use confusion::{Absent, Confusion, EvalLabel};
+pub use dissect::{Detector, Dissection};
+pub use failure::{FailureMeasures, Failures};
+pub use inspectability::{Assignment, Inspectability, Overlap, ThresholdScan};
+pub use quantile::{Narrowed, Quantiles};

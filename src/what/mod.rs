@@ -1,0 +1,3 @@
+//! The study of *what* a network sees: concepts, and the measures of what is done with them.
+
+pub mod metrics;
