@@ -92,8 +92,16 @@ fn not_a_number() {
     let mut w = vec![1.0; g.filter_len()];
     w[g.filter_len() / 4..].fill(-1.0);
     w[3 * 36..].fill(0.0);
-    for (math, tile) in [(Math::F32, Tile::Small), (Math::Tf32, Tile::Scalar)] {
-        let kind = Kind::Portable { tile, parts: 1 };
+    let portable = |tile| Kind::Portable { tile, parts: 1 };
+    let hopper = Kind::Hopper {
+        columns: 64,
+        parts: 1,
+    };
+    for (math, kind) in [
+        (Math::F32, portable(Tile::Small)),
+        (Math::Tf32, portable(Tile::Scalar)),
+        (Math::Tf32, hopper),
+    ] {
         let plan = planned(&g, math, Direction::Fprop, kind).unwrap();
         let (x, w) = (memory::<f32>(&x), memory::<f32>(&w));
         let y = Memory::<f32>::uninitialised(g.output_len()).unwrap();

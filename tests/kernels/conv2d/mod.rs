@@ -6,6 +6,7 @@
 
 mod epilogue;
 mod hopper;
+mod identities;
 mod plans;
 mod portable;
 mod sums;
