@@ -40,8 +40,20 @@ struct Outcome {
     loss_mean: f64,
 }
 
-/// A run of a folder with settings laid over its own, and the file of its weights.
-fn trained(folder: &Path, settings: Settings, weights: &str) -> Result<(Run, PathBuf)> {
+/// The run of a folder with settings laid over its own, or the one that settings with --pretrained
+/// describe; and the file of its weights.
+pub(super) fn tested(
+    folder: Option<&Path>,
+    settings: Settings,
+    weights: &str,
+) -> Result<(Run, PathBuf)> {
+    let Some(folder) = folder else {
+        let file = settings.pretrained.clone().ok_or_else(|| {
+            let why = "give the folder of a run, or weights with --pretrained FILE";
+            Error::setting("run", "", why)
+        })?;
+        return Ok((Run::new(settings)?, file));
+    };
     let config = folder.join("config.toml");
     if !config.is_file() {
         let what =
@@ -61,16 +73,7 @@ pub fn run(args: EvalArgs, ui: &Ui) -> Result<()> {
     if args.passes == 0 || args.passes > 256 {
         return Err(Error::setting("passes", args.passes, "expected 1 to 256"));
     }
-    let (run, weights) = match &args.run {
-        Some(folder) => trained(folder, args.settings, &args.weights)?,
-        None => {
-            let file = args.settings.pretrained.clone().ok_or_else(|| {
-                let why = "give the folder of a run, or weights with --pretrained FILE";
-                Error::setting("eval", "", why)
-            })?;
-            (Run::new(args.settings)?, file)
-        }
-    };
+    let (run, weights) = tested(args.run.as_deref(), args.settings, &args.weights)?;
     let [_, test] = run.loaders()?;
     let settings = run.settings().clone();
     let recipe = settings.recipe()?;

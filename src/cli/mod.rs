@@ -4,6 +4,7 @@ mod data;
 mod doctor;
 mod dry_run;
 mod eval;
+mod profile;
 mod progress;
 mod report;
 mod sweep;
@@ -46,6 +47,9 @@ enum Command {
     /// Test a trained network, under its own or another shuffle
     #[command(args_override_self = true)]
     Eval(eval::EvalArgs),
+    /// Measure how much each layer of a trained network depends on where things are
+    #[command(args_override_self = true)]
+    Profile(profile::ProfileArgs),
     /// Train for many cuts, seeds and shuffles, and draw the curves
     #[command(args_override_self = true)]
     Sweep(sweep::SweepArgs),
@@ -112,6 +116,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Train(args) => train::run(args, &cli.ui),
         Command::Eval(args) => eval::run(args, &cli.ui),
+        Command::Profile(args) => profile::run(args, &cli.ui),
         Command::Sweep(args) => sweep::run(args, &cli.ui),
         Command::Report(args) => report::run(args),
         Command::Data(args) => data::run(args),

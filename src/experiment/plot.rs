@@ -45,12 +45,14 @@ impl Line {
 }
 
 /// What the two axes show.
-struct Axes {
+struct Axes<'a> {
     x: String,
     y: String,
     x_range: (f64, f64),
     y_range: (f64, f64),
-    x_label: fn(f64) -> String,
+    /// About how many numbers stand below the x axis.
+    x_labels: usize,
+    x_label: &'a dyn Fn(f64) -> String,
     y_label: fn(f64) -> String,
     legend: SeriesLabelPosition,
 }
@@ -93,7 +95,7 @@ fn draw<'a>(area: &DrawingArea<SVGBackend<'a>, Shift>, axes: &Axes, lines: &[Lin
         .axis_desc_style(text.clone())
         .x_desc(&axes.x)
         .y_desc(&axes.y)
-        .x_labels(8)
+        .x_labels(axes.x_labels)
         .y_labels(8)
         .x_label_formatter(&|x| (axes.x_label)(*x))
         .y_label_formatter(&|y| (axes.y_label)(*y))
@@ -197,7 +199,8 @@ pub fn accuracy_over_share(curves: &[Curve]) -> Result<String> {
         y: "test accuracy".into(),
         x_range: (0.0, 1.0),
         y_range: (0.0, 1.02),
-        x_label: percent,
+        x_labels: 8,
+        x_label: &percent,
         y_label: percent,
         legend: SeriesLabelPosition::MiddleLeft,
     };
@@ -227,7 +230,8 @@ pub fn accuracy_over_bits(curves: &[Curve]) -> Result<String> {
         y: "test accuracy".into(),
         x_range,
         y_range: (0.0, 1.02),
-        x_label: |x| match x {
+        x_labels: 8,
+        x_label: &|x| match x {
             x if x < 1e-9 => "0".into(),
             x => format!("{:.0}", 10f64.powf(x)),
         },
@@ -235,6 +239,61 @@ pub fn accuracy_over_bits(curves: &[Curve]) -> Result<String> {
         legend: SeriesLabelPosition::MiddleLeft,
     };
     chart(&axes, &lines)
+}
+
+/// Accuracy over the layers of one network, a curve for each way of shuffling (its name, and accuracy and
+/// half a confidence interval where it was measured); level lines for the untouched network and for guessing.
+pub fn accuracy_over_layers(
+    layers: &[u32],
+    curves: &[(String, Vec<Option<(f64, f64)>>)],
+    [untouched, chance]: [f64; 2],
+) -> Result<String> {
+    let last = layers.len().saturating_sub(1).max(1) as f64;
+    // Room for the legend on the right.
+    let x_range = (-0.04 * last, 1.3 * last);
+    let level = |label: &str, y: f64, colour| Line {
+        label: label.to_owned(),
+        points: vec![(x_range.0, y, 0.0), (x_range.1, y, 0.0)],
+        colour,
+        dashed: true,
+    };
+    let mut lines = vec![
+        level("untouched", untouched, COLOURS[6]),
+        level("guessing", chance, GREY),
+    ];
+    for (index, (label, found)) in curves.iter().enumerate() {
+        let at = |(i, value): (usize, &Option<(f64, f64)>)| value.map(|(y, e)| (i as f64, y, e));
+        let points = found.iter().enumerate().filter_map(at).collect();
+        let share = index as f64 / curves.len().saturating_sub(1).max(1) as f64;
+        let mut line = Line::solid(label.clone(), index, points);
+        if curves.len() > COLOURS.len() - 1 {
+            line.colour = spectrum(share);
+        }
+        lines.push(line);
+    }
+    let axes = Axes {
+        x: "layer".into(),
+        y: "test accuracy".into(),
+        x_range,
+        y_range: (0.0, 1.02),
+        x_labels: 2 * layers.len(),
+        x_label: &|x| match (x - x.round()).abs() < 1e-6 && x >= 0.0 {
+            true => layers
+                .get(x.round() as usize)
+                .map_or(String::new(), u32::to_string),
+            false => String::new(),
+        },
+        y_label: percent,
+        legend: SeriesLabelPosition::MiddleRight,
+    };
+    chart(&axes, &lines)
+}
+
+/// A colour at `share` of the way through five that stay apart.
+fn spectrum(share: f64) -> RGBColor {
+    let at = share * 4.0;
+    let first = (at.floor() as usize).min(3);
+    between(COLOURS[first], COLOURS[first + 1], at - first as f64)
 }
 
 /// Training loss over epochs of several runs in an order of their own, each with a name: colours go
@@ -303,7 +362,8 @@ fn over_epochs(what: &str, lines: &[Line], top: Option<f64>) -> Result<String> {
             0.0,
             top.map(|t| 1.02 * t).unwrap_or(1.05 * highest.max(0.1)),
         ),
-        x_label: |x| format!("{x:.0}"),
+        x_labels: 8,
+        x_label: &|x| format!("{x:.0}"),
         y_label: match top {
             Some(_) => percent,
             None => |y| format!("{y:.2}"),

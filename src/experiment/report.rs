@@ -10,7 +10,7 @@ use super::sweep::SweepResult;
 use super::table::{Curve, Finished};
 use crate::Result;
 
-const STYLE: &str = "\
+pub(super) const STYLE: &str = "\
 body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;max-width:60rem;margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.2rem;margin-top:2.2rem}\
 figure{margin:1rem 0}figure svg{max-width:100%;height:auto}figcaption{color:#555;font-size:.9rem}\
@@ -129,11 +129,11 @@ fn title(curves: &[Curve]) -> String {
     format!("{} on {}", names(|c| &c.model), names(|c| &c.data))
 }
 
-fn plural(count: usize, noun: &str) -> String {
+pub(super) fn plural(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-fn figure(page: &mut String, svg: &str, caption: &str) {
+pub(super) fn figure(page: &mut String, svg: &str, caption: &str) {
     let _ = write!(
         page,
         "<figure>{svg}<figcaption>{}</figcaption></figure>",
@@ -178,7 +178,7 @@ fn table(page: &mut String, curve: &Curve) {
 }
 
 /// Text as HTML shows it.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -135,6 +135,11 @@ impl Run {
         &self.settings
     }
 
+    /// The network before anything is done to it.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
     /// The network.
     pub fn network(&self) -> &Network {
         &self.network

@@ -10,6 +10,8 @@ mod resnet;
 mod summary;
 mod vgg;
 
+use std::ops::Range;
+
 pub use summary::{Row, Summary};
 
 use crate::autograd::{Tape, Var};
@@ -270,15 +272,34 @@ impl Network {
             return Err(Error::shape("network", what));
         }
         let images = images.cast(self.store.dtype())?;
-        let mut x = Var::constant(images.to_device(self.store.device())?);
-        let (names, layers): (Vec<&str>, Vec<&Layer>) = placed(&self.stages).unzip();
+        let images = Var::constant(images.to_device(self.store.device())?);
+        self.forward_stages(tape, mode, moment, 0..self.stages.len(), images)
+    }
+
+    /// Runs the stages `range` on what the one before them gives; after the last that is the logits.
+    ///
+    /// # Errors
+    /// What the layers say, with the name of the unit.
+    pub fn forward_stages(
+        &mut self,
+        tape: &mut Tape,
+        mode: Mode,
+        moment: Moment,
+        range: Range<usize>,
+        mut x: Var,
+    ) -> Result<Forward> {
+        let ends = range.end == self.stages.len();
+        let (names, layers): (Vec<&str>, Vec<&Layer>) = placed(&self.stages[range]).unzip();
         let mut pass = Pass::new(tape, &mut self.store, mode, moment);
         pass.fused = self.fused;
         for step in nn::steps(&layers, mode, self.fused) {
             pass.tape.enter_layer(names[step.first]);
             x = step.forward(&mut pass, x)?;
         }
-        let logits = pass.tape.apply(Widen, &[&x])?;
+        let logits = match ends {
+            true => pass.tape.apply(Widen, &[&x])?,
+            false => x,
+        };
         let leaves = pass.into_leaves();
         Ok(Forward { logits, leaves })
     }

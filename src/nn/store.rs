@@ -202,6 +202,35 @@ impl Store {
         Ok((value, entry.copy.as_mut()))
     }
 
+    /// Takes the values of a store with the same entries. Nothing is copied: both refuse to change
+    /// them while the other lives.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] names the first entry that differs.
+    pub fn share(&mut self, other: &Store) -> Result<()> {
+        let like = |a: &Entry, b: &Entry| a.name == b.name && a.shape == b.shape;
+        let mut pairs = self.entries.iter().zip(&other.entries);
+        let differing = pairs.find(|(own, other)| !like(own, other));
+        if differing.is_some() || self.entries.len() != other.entries.len() {
+            let (own, theirs) = (self.entries.len(), other.entries.len());
+            let what = match differing {
+                Some((own, other)) => format!("{} here, {} there", own.name, other.name),
+                None => format!("{own} entries here, {theirs} there"),
+            };
+            return Err(Error::shape("store", what));
+        }
+        self.entries.clone_from(&other.entries);
+        Ok(())
+    }
+
+    /// Gives buffers (not parameters) memory of their own, so that they can change.
+    pub fn unshare_buffers(&mut self) -> Result<()> {
+        for entry in self.entries.iter_mut().filter(|entry| !entry.trained) {
+            entry.value = entry.value.as_ref().map(Tensor::deep_clone).transpose()?;
+        }
+        Ok(())
+    }
+
     /// Replaces the value of an entry, and its copy in half precision.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ impl TestDraw {
     /// The epoch number of tests of a finished run.
     pub const FINAL: u32 = (1 << 24) - 1;
 
-    fn moment(self, batch: usize) -> Moment {
+    pub(crate) fn moment(self, batch: usize) -> Moment {
         let at = (self.epoch as u64) << 40 | (self.pass as u64) << 32 | batch as u64;
         Moment::new(self.seed, at)
     }
