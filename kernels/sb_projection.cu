@@ -7,7 +7,11 @@
 //
 // Shapes. x, dx: [rows, channels], rows the pixels of a batch of maps, 2048 or 4096 channels; W, dW:
 // [concepts, channels], about 70 concepts; b, db: [concepts]; z, p, t, m, w, dp: [rows, concepts]; dz: the
-// same in f32. z is rounded to the storage type first, and p, loss and dz are made of what is stored.
+// same, with columns of 0 up to a multiple of 16 bytes. All but sums are of the storage type: z is rounded
+// to it first, and p, loss and dz are made of what is stored; so are dx, dW and db of dz. Without σ, p is z.
+//
+// These kernels do the products in f32 by FFMA, in order: for f32, and for channels that are no whole
+// vectors. The others are those of sb_projection_mma.cu, on tensor cores. What is elementwise serves both.
 //
 // Method. Blocks of 256 threads, 16 by 16, keep a tile of the result in registers and go through the
 // common axis 32 at a time, both operands' pieces in shared memory as f32; products are fmaf.
@@ -23,15 +27,13 @@
 // ⌈concepts/80⌉ · parts; static shared memory 19, 25 and 26 KiB.
 //
 // Cost. 2 · rows · channels · concepts FLOPs forward and twice that backward. Bytes: x once forward, x
-// and dx once backward; all else is smaller by channels / concepts. With 70 concepts that is 70 FLOPs for
-// a byte of 16-bit x and 35 for one of f32: more than FMA units do in the time memory takes (about 20 on
-// sm_80 and sm_90), so these kernels are bound by FMA, and tensor cores are what would change that.
+// and dx once backward; all else is smaller by channels / concepts. With 70 concepts that is 35 FLOPs for
+// a byte of f32 x: more than FMA units do in the time memory takes (about 20 on sm_80 and sm_90), so these
+// kernels are bound by FMA.
 
-#include "include/bce.cuh"
+#include "include/concepts.cuh"
 #include "include/mean.cuh"
-#include "include/numbers.cuh"
 #include "include/params/mean.h"
-#include "include/params/sb_projection.h"
 
 namespace {
 
@@ -111,10 +113,8 @@ __device__ __forceinline__ void stage(const T* matrix, int from, int end, int fi
 }
 
 template <class T>
-__device__ void forward(const SbProjectionParams& p, const T* __restrict__ x, const T* __restrict__ weight,
-                        const T* __restrict__ bias, const T* __restrict__ targets, const T* __restrict__ mask,
-                        const T* __restrict__ weights, T* __restrict__ logits, T* __restrict__ concepts,
-                        float* __restrict__ partial) {
+__device__ __forceinline__ void forward(const SbProjectionParams& p, const T* __restrict__ x,
+                                        const T* __restrict__ weight, Concepts<T>& result, float* __restrict__ partial) {
     constexpr int R = tile_rows / side, C = tile_concepts / side;
     SHARED(float, a, [depth][tile_rows + 4]);
     SHARED(float, b, [depth][tile_concepts]);
@@ -128,7 +128,6 @@ __device__ void forward(const SbProjectionParams& p, const T* __restrict__ x, co
         multiply(a, b, sum);
         __syncthreads();
     }
-    float own[2] = {};
 #pragma unroll
     for (int i = 0; i < R; ++i)
 #pragma unroll
@@ -136,43 +135,39 @@ __device__ void forward(const SbProjectionParams& p, const T* __restrict__ x, co
             const int m = row + R * int(threadIdx.x / side) + i, c = concept + C * int(threadIdx.x % side) + j;
             if (m >= int(p.rows) || c >= int(p.concepts)) continue;
             const size_t at = size_t(m) * p.concepts + c;
-            const T stored = round_to<T>(sum[i][j] + to_float(bias[c]));
-            const float z = to_float(stored);
-            logits[at] = stored;
-            if (p.activated) concepts[at] = round_to<T>(sigmoid(z));
-            if (mask) {
-                const float known = to_float(mask[at]), share = weights ? to_float(weights[at]) : 1.0f;
-                own[0] += known == 0.0f ? 0.0f : known * share * bce(z, to_float(targets[at]));
-                own[1] += known;
-            }
+            result.finish(sum[i][j], to_float(result.bias[c]), at, result.label(at));
         }
-    if (mask) store_partial<threads>(own, partial);
+    result.template leave<threads>(partial);
 }
 
+// A thread has one element of a row of dz, columns beyond the concepts included.
 template <class T>
 __device__ void logit_gradient(const SbProjectionParams& p, const T* __restrict__ logits,
                                const T* __restrict__ targets, const T* __restrict__ mask,
                                const T* __restrict__ weights, const T* __restrict__ concept_cotangent,
                                const float* __restrict__ result, const T* __restrict__ cotangent,
-                               float* __restrict__ dz) {
-    const size_t at = size_t(blockIdx.x) * threads + threadIdx.x;
-    if (at >= size_t(p.rows) * p.concepts) return;
-    const float activation = sigmoid(to_float(logits[at]));
+                               T* __restrict__ dz) {
+    const unsigned i = blockIdx.x * threads + threadIdx.x, row = i / p.pitch, concept = i % p.pitch;
+    if (row >= p.rows) return;
     float gradient = 0.0f;
-    if (concept_cotangent) {
-        gradient = to_float(concept_cotangent[at]);
-        if (p.activated) gradient *= activation * (1.0f - activation);
+    if (concept < p.concepts) {
+        const size_t at = size_t(row) * p.concepts + concept;
+        const float activation = sigmoid(to_float(logits[at]));
+        if (concept_cotangent) {
+            gradient = to_float(concept_cotangent[at]);
+            if (p.activated) gradient *= activation * (1.0f - activation);
+        }
+        if (mask) {
+            const float known = to_float(mask[at]), share = weights ? to_float(weights[at]) : 1.0f;
+            const float scale = to_float(*cotangent) / result[1];
+            if (known != 0.0f) gradient += scale * (known * share) * (activation - to_float(targets[at]));
+        }
     }
-    if (mask) {
-        const float known = to_float(mask[at]), share = weights ? to_float(weights[at]) : 1.0f;
-        const float scale = to_float(*cotangent) / result[1];
-        if (known != 0.0f) gradient += scale * (known * share) * (activation - to_float(targets[at]));
-    }
-    dz[at] = gradient;
+    dz[i] = round_to<T>(gradient);
 }
 
 template <class T>
-__device__ void input_gradient(const SbProjectionParams& p, const float* __restrict__ dz,
+__device__ void input_gradient(const SbProjectionParams& p, const T* __restrict__ dz,
                                const T* __restrict__ weight, T* __restrict__ dx) {
     constexpr int R = tile_rows / side, C = tile_channels / side, size = Vector<T>::size;
     SHARED(float, a, [depth][tile_rows + 4]);
@@ -181,7 +176,7 @@ __device__ void input_gradient(const SbProjectionParams& p, const float* __restr
     const int channel = int(blockIdx.x % p.channel_tiles) * tile_channels;
     float sum[R][C] = {};
     for (int k = 0; k < int(p.concepts); k += depth) {
-        stage_turned<tile_rows>(dz, row, p.rows, k, p.concepts, p.concepts % 4 == 0, a);
+        stage_turned<tile_rows>(dz, row, p.rows, k, p.pitch, true, a);
         stage<tile_channels>(weight, k, p.concepts, channel, p.channels, p.aligned, b);
         __syncthreads();
         multiply(a, b, sum);
@@ -208,9 +203,9 @@ __device__ void input_gradient(const SbProjectionParams& p, const float* __restr
     }
 }
 
-// partial: [parts][concepts · channels + concepts], gradients of W and then of b from one part's rows.
+// partial: [parts][concepts · channels], gradients of W from one part's rows each, then [parts][concepts] of b.
 template <class T>
-__device__ void weight_gradient(const SbProjectionParams& p, const float* __restrict__ dz,
+__device__ void weight_gradient(const SbProjectionParams& p, const T* __restrict__ dz,
                                 const T* __restrict__ x, float* __restrict__ partial) {
     constexpr int R = tile_concepts / side, C = tile_channels / side;
     SHARED(float, a, [depth][tile_concepts]);
@@ -221,7 +216,7 @@ __device__ void weight_gradient(const SbProjectionParams& p, const float* __rest
     const int start = int(part * p.rows_per_part), end = min(start + int(p.rows_per_part), int(p.rows));
     float sum[R][C] = {}, of_bias = 0.0f;
     for (int m = start; m < end; m += depth) {
-        stage<tile_concepts>(dz, m, end, concept, p.concepts, p.concepts % 4 == 0, a);
+        stage<tile_concepts>(dz, m, end, concept, p.pitch, true, a);
         stage<tile_channels>(x, m, end, channel, p.channels, p.aligned, b);
         __syncthreads();
         multiply(a, b, sum);
@@ -229,7 +224,8 @@ __device__ void weight_gradient(const SbProjectionParams& p, const float* __rest
             for (int k = 0; k < depth; ++k) of_bias += a[k][threadIdx.x];
         __syncthreads();
     }
-    float* to = partial + size_t(part) * (size_t(p.concepts) * p.channels + p.concepts);
+    const size_t weights = size_t(p.concepts) * p.channels;
+    float* to = partial + part * weights;
 #pragma unroll
     for (int i = 0; i < R; ++i)
 #pragma unroll
@@ -239,18 +235,21 @@ __device__ void weight_gradient(const SbProjectionParams& p, const float* __rest
         }
     const unsigned c = concept + threadIdx.x;
     if (channel == 0 && threadIdx.x < tile_concepts && c < p.concepts)
-        to[size_t(p.concepts) * p.channels + c] = of_bias;
+        partial[p.parts * weights + size_t(part) * p.concepts + c] = of_bias;
 }
 
 template <class T>
 __device__ void sum_of_parts(const SbProjectionParams& p, const float* __restrict__ partial, T* __restrict__ dw,
                              T* __restrict__ db) {
-    const size_t weights = size_t(p.concepts) * p.channels, all = weights + p.concepts;
+    const size_t weights = size_t(p.concepts) * p.channels;
     const size_t at = size_t(blockIdx.x) * threads + threadIdx.x;
-    if (at >= all) return;
+    if (at >= weights + p.concepts) return;
+    const bool of_weights = at < weights;
+    const float* from = of_weights ? partial + at : partial + p.parts * weights + (at - weights);
+    const size_t step = of_weights ? weights : p.concepts;
     float sum = 0.0f;
-    for (unsigned part = 0; part < p.parts; ++part) sum += partial[part * all + at];
-    if (at < weights) {
+    for (unsigned part = 0; part < p.parts; ++part) sum += from[part * step];
+    if (of_weights) {
         dw[at] = round_to<T>(sum);
     } else {
         db[at - weights] = round_to<T>(sum);
@@ -271,20 +270,21 @@ __device__ void sum_of_parts(const SbProjectionParams& p, const float* __restric
             const T* __restrict__ bias, const T* __restrict__ targets, const T* __restrict__ mask,            \
             const T* __restrict__ weights, T* __restrict__ logits, T* __restrict__ concepts,                  \
             float* __restrict__ partial),                                                                     \
-           forward(p, x, weight, bias, targets, mask, weights, logits, concepts, partial));                   \
+           Concepts<T> result(p, bias, targets, mask, weights, logits, concepts);                             \
+           forward(p, x, weight, result, partial));                                                           \
     KERNEL(sb_projection_mean_##suffix, (MeanParams p, const float* partial, float* result, T* loss),         \
            mean_of_partial<threads, 2>(p.blocks, partial, result, loss));                                     \
     KERNEL(sb_projection_dz_##suffix,                                                                         \
            (SbProjectionParams p, const T* __restrict__ logits, const T* __restrict__ targets,                \
             const T* __restrict__ mask, const T* __restrict__ weights, const T* __restrict__ cotangents,      \
-            const float* __restrict__ result, const T* __restrict__ cotangent, float* __restrict__ dz),       \
+            const float* __restrict__ result, const T* __restrict__ cotangent, T* __restrict__ dz),           \
            logit_gradient(p, logits, targets, mask, weights, cotangents, result, cotangent, dz));             \
     KERNEL(sb_projection_dx_##suffix,                                                                         \
-           (SbProjectionParams p, const float* __restrict__ dz, const T* __restrict__ weight,                 \
+           (SbProjectionParams p, const T* __restrict__ dz, const T* __restrict__ weight,                     \
             T* __restrict__ dx),                                                                              \
            input_gradient(p, dz, weight, dx));                                                                \
     KERNEL(sb_projection_dw_##suffix,                                                                         \
-           (SbProjectionParams p, const float* __restrict__ dz, const T* __restrict__ x,                      \
+           (SbProjectionParams p, const T* __restrict__ dz, const T* __restrict__ x,                          \
             float* __restrict__ partial),                                                                     \
            weight_gradient(p, dz, x, partial));                                                               \
     KERNEL(sb_projection_sum_##suffix,                                                                        \

@@ -593,6 +593,8 @@ pub struct SbProjectionParams {
     pub channels: ::std::os::raw::c_uint,
     #[doc = " Concepts."]
     pub concepts: ::std::os::raw::c_uint,
+    #[doc = " Elements from one row of dz to the next: the concepts, rounded up to 16-byte vectors."]
+    pub pitch: ::std::os::raw::c_uint,
     #[doc = " Whether channels divide into 16-byte vectors."]
     pub aligned: ::std::os::raw::c_uint,
     #[doc = " Tiles that the concepts are cut into."]
@@ -608,7 +610,7 @@ pub struct SbProjectionParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SbProjectionParams"][::std::mem::size_of::<SbProjectionParams>() - 36usize];
+    ["Size of SbProjectionParams"][::std::mem::size_of::<SbProjectionParams>() - 40usize];
     ["Alignment of SbProjectionParams"][::std::mem::align_of::<SbProjectionParams>() - 4usize];
     ["Offset of field: SbProjectionParams::rows"]
         [::std::mem::offset_of!(SbProjectionParams, rows) - 0usize];
@@ -616,18 +618,20 @@ const _: () = {
         [::std::mem::offset_of!(SbProjectionParams, channels) - 4usize];
     ["Offset of field: SbProjectionParams::concepts"]
         [::std::mem::offset_of!(SbProjectionParams, concepts) - 8usize];
+    ["Offset of field: SbProjectionParams::pitch"]
+        [::std::mem::offset_of!(SbProjectionParams, pitch) - 12usize];
     ["Offset of field: SbProjectionParams::aligned"]
-        [::std::mem::offset_of!(SbProjectionParams, aligned) - 12usize];
+        [::std::mem::offset_of!(SbProjectionParams, aligned) - 16usize];
     ["Offset of field: SbProjectionParams::concept_tiles"]
-        [::std::mem::offset_of!(SbProjectionParams, concept_tiles) - 16usize];
+        [::std::mem::offset_of!(SbProjectionParams, concept_tiles) - 20usize];
     ["Offset of field: SbProjectionParams::channel_tiles"]
-        [::std::mem::offset_of!(SbProjectionParams, channel_tiles) - 20usize];
+        [::std::mem::offset_of!(SbProjectionParams, channel_tiles) - 24usize];
     ["Offset of field: SbProjectionParams::parts"]
-        [::std::mem::offset_of!(SbProjectionParams, parts) - 24usize];
+        [::std::mem::offset_of!(SbProjectionParams, parts) - 28usize];
     ["Offset of field: SbProjectionParams::rows_per_part"]
-        [::std::mem::offset_of!(SbProjectionParams, rows_per_part) - 28usize];
+        [::std::mem::offset_of!(SbProjectionParams, rows_per_part) - 32usize];
     ["Offset of field: SbProjectionParams::activated"]
-        [::std::mem::offset_of!(SbProjectionParams, activated) - 32usize];
+        [::std::mem::offset_of!(SbProjectionParams, activated) - 36usize];
 };
 #[doc = " What the `sgd` kernels need: a table of tensors, and the numbers that a run does not change."]
 #[repr(C)]

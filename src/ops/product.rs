@@ -23,7 +23,7 @@ pub fn tf32() -> bool {
     TF32.load(Ordering::Relaxed)
 }
 
-fn math(op: &'static str, dtype: DType) -> Result<Math> {
+pub(super) fn math(op: &'static str, dtype: DType) -> Result<Math> {
     match dtype {
         DType::F32 if tf32() => Ok(Math::Tf32),
         DType::F32 => Ok(Math::F32),

@@ -1,7 +1,7 @@
 //! The projection of a semantic bottleneck: many channels to a few concepts, and the concepts' loss.
 
 use super::fallback::{self, kernel_device, no_kernel};
-use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, same_kind};
+use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, product, same_kind};
 use crate::cpu::linear::{self, LinearShape};
 use crate::cpu::masked_bce::{self, Operands};
 use crate::cpu::sb_projection as cpu;
@@ -171,6 +171,7 @@ impl SbProjection {
         maps: &Shape,
     ) -> Result<(Output, Vec<Tensor>)> {
         let (x, dtype) = (inputs[0], inputs[0].dtype());
+        let math = product::math(NAME, dtype)?;
         let mut z = Tensor::empty(maps, dtype, device)?;
         let logits = z.address_mut()?;
         let (mut p, mut concepts) = (None, Address::default());
@@ -193,7 +194,7 @@ impl SbProjection {
             loss: loss.address_mut()?,
             scratch: scratch.address_mut()?,
         };
-        device.launch_all(&kernels::forward(dtype, sizes, with)?)?;
+        device.launch_all(&kernels::forward(math, sizes, with)?)?;
         let p = p.unwrap_or_else(|| z.clone());
         Ok(match inputs.len() {
             3 => (p.into(), vec![z]),
@@ -228,7 +229,8 @@ impl SbProjection {
                 with.loss_cotangent = cotangent.address();
             }
         }
-        let mut dz = Tensor::empty([sizes.rows * sizes.concepts], DType::F32, device)?;
+        let math = product::math(NAME, x.dtype())?;
+        let mut dz = Tensor::empty([sizes.rows, sizes.pitch(math)], x.dtype(), device)?;
         with.dz = dz.address_mut()?;
         let mut gradients = vec![None; wanted.len()];
         if wanted[0] {
@@ -252,7 +254,7 @@ impl SbProjection {
             gradients[1] = wanted[1].then_some(dw);
             gradients[2] = wanted[2].then_some(db);
         }
-        device.launch_all(&kernels::backward(x.dtype(), sizes, with)?)?;
+        device.launch_all(&kernels::backward(math, sizes, with)?)?;
         Ok(gradients)
     }
 }

@@ -1,14 +1,16 @@
-//! `kernels/sb_projection.cu` against its definition in f64.
+//! `kernels/sb_projection*.cu` against the definition in f64: exactly on small integers, within the
+//! bounds of rounding on normal numbers.
 
 use half::{bf16, f16};
 use whatwhere::cpu::masked_bce::{Operands, backward as bce_backward, loss_sum};
 use whatwhere::kernels::Address;
+use whatwhere::kernels::conv2d::Math;
 use whatwhere::kernels::emulator::{Memory, Schedule};
 use whatwhere::kernels::sb_projection::{self, Backward, Forward, Labels, Projection};
-use whatwhere::tensor::DType;
+use whatwhere::rng::{Key, Purpose};
 
 use super::bounds::{assert_close, f64s, gamma};
-use super::numbers::{Number, drawn};
+use super::numbers::{Number, assert_equal, drawn};
 use super::{emulator_is_there, run};
 
 const U: f64 = f32::EPSILON as f64 / 2.0;
@@ -37,6 +39,91 @@ fn sigmoid(z: f64) -> f64 {
     1.0 / (1.0 + (-z).exp())
 }
 
+/// The rows of dz without what pads them, which must be 0.
+fn concepts_of<T: Number>(dz: &[T], pitch: usize, concepts: usize) -> Vec<T> {
+    let rows = dz.chunks(pitch);
+    assert!(
+        rows.clone()
+            .all(|row| row[concepts..].iter().all(|v| v.f64() == 0.0))
+    );
+    rows.flat_map(|row| row[..concepts].to_vec()).collect()
+}
+
+/// Numbers from -most to most.
+fn integers<T: Number>(count: usize, lane: u32, most: i32) -> Vec<T> {
+    let mut stream = Key::new(23, Purpose::Check, count as u64, lane).stream(0);
+    let range = 2 * most as u32 + 1;
+    let draw = |_| T::of(f64::from(stream.below(range) as i32 - most));
+    (0..count).map(draw).collect()
+}
+
+/// Logits and all three gradients of integers, whose sums are exact in any order: to the last bit.
+fn check_integers<T: Number>(math: Math, sizes: Projection, schedule: Schedule) {
+    let Projection {
+        rows,
+        channels,
+        concepts,
+    } = sizes;
+    let x = integers::<T>(rows * channels, 1, 3);
+    let weight = integers::<T>(concepts * channels, 2, 2);
+    let bias = integers::<T>(concepts, 3, 9);
+    let cotangents = integers::<T>(rows * concepts, 4, 3);
+    let (x64, weight64, dz64) = (f64s(&x), f64s(&weight), f64s(&cotangents));
+    let rounded = |values: Vec<f64>| values.into_iter().map(T::of).collect::<Vec<T>>();
+    let [mut z, _] = product(
+        &x64,
+        &turned(&weight64, channels),
+        [rows, channels, concepts],
+    );
+    for (at, z) in z.iter_mut().enumerate() {
+        *z += bias[at % concepts].f64();
+    }
+    let [dx, _] = product(&dz64, &weight64, [rows, concepts, channels]);
+    let by_concept = turned(&dz64, concepts);
+    let [dw, _] = product(&by_concept, &x64, [concepts, rows, channels]);
+    let [db, _] = product(&by_concept, &vec![1.0; rows], [concepts, rows, 1]);
+    let want = [z, dx, dw, db].map(rounded);
+
+    let place = |values: &[T]| Memory::from_slice(values).unwrap();
+    let (x, weight, bias) = (place(&x), place(&weight), place(&bias));
+    let cotangents = place(&cotangents);
+    let new = |count: usize| Memory::<T>::uninitialised(count).unwrap();
+    for &tile in tiles(math, sizes) {
+        let context = format!("{math:?} {sizes:?} by {tile} {schedule:?}");
+        let logits = new(rows * concepts);
+        let forward = Forward {
+            x: x.address(),
+            weight: weight.address(),
+            bias: bias.address(),
+            logits: logits.address(),
+            ..Forward::default()
+        };
+        let launches = sb_projection::forward_by(math, sizes, forward, tile).unwrap();
+        launches.iter().for_each(|launch| run(launch, schedule));
+        let (dz, dx) = (new(rows * sizes.pitch(math)), new(rows * channels));
+        let (dw, db) = (new(concepts * channels), new(concepts));
+        let scratch = Memory::<f32>::uninitialised(sizes.backward_scratch()).unwrap();
+        let backward = Backward {
+            x: x.address(),
+            weight: weight.address(),
+            logits: logits.address(),
+            concept_cotangent: cotangents.address(),
+            dz: dz.address(),
+            dx: dx.address(),
+            dw: dw.address(),
+            db: db.address(),
+            scratch: scratch.address(),
+            ..Backward::default()
+        };
+        let launches = sb_projection::backward(math, sizes, backward).unwrap();
+        launches.iter().for_each(|launch| run(launch, schedule));
+        let found = [&logits, &dx, &dw, &db].map(|memory| memory.to_vec());
+        for (what, (found, want)) in ["z", "dx", "dW", "db"].iter().zip(found.iter().zip(&want)) {
+            assert_equal(found, want, format!("{what}: {context}"));
+        }
+    }
+}
+
 struct Case {
     sizes: Projection,
     /// With a loss, with weights in it, with a cotangent of the concepts.
@@ -47,7 +134,36 @@ struct Case {
     activated: bool,
 }
 
-fn check<T: Number>(case: &Case, schedules: &[Schedule]) {
+/// Roundings of Σ of so many products, in units of Σ |product|: those of f32, and one of each operand
+/// on its way into the multiplication.
+fn roundings(math: Math, terms: usize) -> f64 {
+    // 10 bits of significand after the first, to nearest.
+    let unit = if math == Math::Tf32 {
+        1.0 / 2048.0
+    } else {
+        0.0
+    };
+    let products = 2.0 * unit + unit * unit;
+    gamma(terms) * (1.0 + products) + products
+}
+
+/// Whether tensor cores do it: then there are two tiles to choose from.
+fn tiles(math: Math, sizes: Projection) -> &'static [usize] {
+    let whole = sizes.channels * math.dtype().size() % 16 == 0;
+    if math != Math::F32 && whole {
+        &[64, 256]
+    } else {
+        &[64]
+    }
+}
+
+fn check<T: Number>(math: Math, case: &Case, schedules: &[Schedule]) {
+    for &rows in tiles(math, case.sizes) {
+        check_tile::<T>(math, case, rows, schedules);
+    }
+}
+
+fn check_tile<T: Number>(math: Math, case: &Case, tile: usize, schedules: &[Schedule]) {
     let sizes = case.sizes;
     let Projection {
         rows,
@@ -93,7 +209,7 @@ fn check<T: Number>(case: &Case, schedules: &[Schedule]) {
         },
     });
     for &schedule in schedules {
-        let context = format!("{sizes:?} {schedule:?}");
+        let context = format!("{math:?} {sizes:?} by {tile} {schedule:?}");
         let new = |count: usize| Memory::<T>::uninitialised(count).unwrap();
         let new32 = |count: usize| Memory::<f32>::uninitialised(count).unwrap();
         let (logits, activations, loss) = (new(cells), new(cells), new(1));
@@ -113,9 +229,9 @@ fn check<T: Number>(case: &Case, schedules: &[Schedule]) {
             loss: loss.address(),
             scratch: scratch.address(),
         };
-        let launches = sb_projection::forward(T::DTYPE, sizes, forward).unwrap();
+        let launches = sb_projection::forward_by(math, sizes, forward, tile).unwrap();
         launches.iter().for_each(|launch| run(launch, schedule));
-        let bound = |i: usize| gamma(channels + 1) * size_z[i];
+        let bound = |i: usize| roundings(math, channels + 1) * size_z[i];
         assert_close(&logits.to_vec(), &want_z, bound, &format!("z: {context}"));
         // All that follows is made of the stored logits.
         let z = f64s(&logits.to_vec());
@@ -165,7 +281,8 @@ fn check<T: Number>(case: &Case, schedules: &[Schedule]) {
             }
         }
 
-        let dz = new32(cells);
+        let pitch = sizes.pitch(math);
+        let dz = new(rows * pitch);
         let (dx, dw, db) = (
             new(rows * channels),
             new(concepts * channels),
@@ -191,22 +308,18 @@ fn check<T: Number>(case: &Case, schedules: &[Schedule]) {
             db: db.address(),
             scratch: scratch.address(),
         };
-        let launches = sb_projection::backward(T::DTYPE, sizes, backward).unwrap();
+        let launches = sb_projection::backward(math, sizes, backward).unwrap();
         launches.iter().for_each(|launch| run(launch, schedule));
-        assert_close(
-            &dz.to_vec(),
-            &want_dz,
-            |i| slack[i],
-            &format!("dz: {context}"),
-        );
+        let dz = concepts_of(&dz.to_vec(), pitch, concepts);
+        assert_close(&dz, &want_dz, |i| slack[i], &format!("dz: {context}"));
         // And the products are made of the stored gradient of z.
-        let dz = f64s(&dz.to_vec());
+        let dz = f64s(&dz);
         let [want, size] = product(&dz, &weight64, [rows, concepts, channels]);
-        let bound = |i: usize| gamma(concepts) * size[i];
+        let bound = |i: usize| roundings(math, concepts) * size[i];
         assert_close(&dx.to_vec(), &want, bound, &format!("dx: {context}"));
         let by_concept = turned(&dz, concepts);
         let [want, size] = product(&by_concept, &x64, [concepts, rows, channels]);
-        let bound = |i: usize| gamma(rows) * size[i];
+        let bound = |i: usize| roundings(math, rows) * size[i];
         assert_close(&dw.to_vec(), &want, bound, &format!("dW: {context}"));
         let ones = vec![1.0; rows];
         let [want, size] = product(&by_concept, &ones, [concepts, rows, 1]);
@@ -230,42 +343,65 @@ fn case(rows: usize, channels: usize, concepts: usize, with: [bool; 3]) -> Case 
     }
 }
 
-fn check_all<T: Number>() {
+fn check_all<T: Number>(math: Math) {
+    if !emulator_is_there() {
+        return;
+    }
     let all: Vec<Schedule> = Schedule::all().collect();
     // Everything in one tile, ragged; channels that are no vectors; more than a tile of each kind.
-    check::<T>(&case(5, 40, 7, [true, true, true]), &all);
-    check::<T>(&case(1, 13, 1, [true, false, false]), &all);
+    check::<T>(math, &case(5, 40, 7, [true, true, true]), &all);
+    check::<T>(math, &case(1, 13, 1, [true, false, false]), &all);
     let logits = Case {
         activated: false,
         ..case(5, 24, 7, [true, false, true])
     };
-    check::<T>(&logits, &all);
-    check::<T>(&case(70, 136, 83, [false, false, true]), &all);
-    // Several parts, and the sizes that the kernels are for, but few rows.
+    check::<T>(math, &logits, &all);
     let one = [Schedule::all().last().unwrap()];
-    check::<T>(&case(600, 16, 70, [true, false, true]), &one);
-    check::<T>(&case(67, 520, 70, [true, true, true]), &one);
+    check::<T>(math, &case(70, 136, 83, [false, false, true]), &one);
+    // Several parts, and the sizes that the kernels are for, but few rows.
+    let fast = [Schedule::FAST];
+    check::<T>(math, &case(600, 16, 70, [true, false, true]), &fast);
+    check::<T>(math, &case(67, 520, 70, [true, true, true]), &fast);
+
+    let sizes = |rows, channels, concepts| Projection {
+        rows,
+        channels,
+        concepts,
+    };
+    for (i, schedule) in all.iter().enumerate() {
+        // One row, one concept; ragged tiles down, across and along the depth.
+        check_integers::<T>(math, sizes(1, 24, 1), *schedule);
+        check_integers::<T>(math, sizes(67, 40 + 8 * i, 71), *schedule);
+    }
+    for (rows, channels, concepts) in [
+        (257, 24, 71),
+        (600, 136, 7),
+        (61, 2048 + 8, 70),
+        (1, 2048, 100),
+        (263, 13, 81),
+    ] {
+        check_integers::<T>(math, sizes(rows, channels, concepts), Schedule::FAST);
+    }
 }
 
 #[test]
 fn f32s() {
-    if emulator_is_there() {
-        check_all::<f32>();
-    }
+    check_all::<f32>(Math::F32);
+}
+
+#[test]
+fn tf32s() {
+    check_all::<f32>(Math::Tf32);
 }
 
 #[test]
 fn f16s() {
-    if emulator_is_there() {
-        check_all::<f16>();
-    }
+    check_all::<f16>(Math::F16);
 }
 
 #[test]
 fn bf16s() {
-    if emulator_is_there() {
-        check_all::<bf16>();
-    }
+    check_all::<bf16>(Math::Bf16);
 }
 
 /// x is read once in each direction: by one block a row tile forward, by one a channel tile for dW.
@@ -282,28 +418,48 @@ fn plans() {
         dw,
         ..Backward::default()
     };
-    let forward = sb_projection::forward(DType::BF16, sizes, Forward::default()).unwrap();
-    let backward = sb_projection::backward(DType::BF16, sizes, backward).unwrap();
-    let grids: Vec<_> = forward
-        .iter()
-        .chain(&backward)
-        .map(|l| (l.kernel(), l.grid()[0]))
-        .collect();
+    let plan = |math| {
+        let forward = sb_projection::forward(math, sizes, Forward::default()).unwrap();
+        let backward = sb_projection::backward(math, sizes, backward).unwrap();
+        let all = forward.iter().chain(&backward);
+        all.map(|l| (l.kernel(), l.grid()[0])).collect::<Vec<_>>()
+    };
+    let elements = (2049 * 70usize).div_ceil(256) as u32;
     let want = [
-        ("sb_projection_bf16", 900),
-        ("sb_projection_dz_bf16", 15750),
-        ("sb_projection_dx_bf16", 900 * 16),
-        ("sb_projection_dw_bf16", 16 * 32),
-        (
-            "sb_projection_sum_bf16",
-            (2049 * 70usize).div_ceil(256) as u32,
-        ),
+        ("sb_projection_mma_256_bf16", 225),
+        ("sb_projection_dz_bf16", 57600 * 72 / 256),
+        ("sb_projection_mma_dx_bf16", 450 * 16),
+        ("sb_projection_mma_dw_bf16", 16 * 17),
+        ("sb_projection_sum_bf16", elements),
     ];
-    assert_eq!(grids, want);
-    assert_eq!(sizes.backward_scratch(), 32 * 2049 * 70);
+    assert_eq!(plan(Math::Bf16), want);
+    let want = [
+        ("sb_projection_f32", 900),
+        ("sb_projection_dz_f32", 57600 * 72 / 256),
+        ("sb_projection_dx_f32", 900 * 16),
+        ("sb_projection_dw_f32", 16 * 17),
+        ("sb_projection_sum_f32", elements),
+    ];
+    assert_eq!(plan(Math::F32), want);
+    assert_eq!(sizes.backward_scratch(), 17 * 2049 * 70);
     // Without wanted gradients there is less to do.
-    let none = sb_projection::backward(DType::F32, sizes, Backward::default()).unwrap();
+    let none = sb_projection::backward(Math::F32, sizes, Backward::default()).unwrap();
     assert_eq!(none.len(), 1);
+    // A single image has too few rows for large tiles, and channels that are no vectors want FFMA.
+    let kernel = |sizes| {
+        let forward = sb_projection::forward(Math::Tf32, sizes, Forward::default());
+        forward.unwrap()[0].kernel()
+    };
+    let image = Projection {
+        rows: 90 * 90,
+        ..sizes
+    };
+    assert_eq!(kernel(image), "sb_projection_mma_64_tf32");
+    let odd = Projection {
+        channels: 2047,
+        ..sizes
+    };
+    assert_eq!(kernel(odd), "sb_projection_f32");
 }
 
 #[test]
@@ -313,10 +469,10 @@ fn impossible_projections_are_refused() {
         channels: 8,
         concepts: 3,
     };
-    let refused = |dtype, sizes, x| {
+    let refused = |sizes, x| {
         let x = Address(x);
         let error = sb_projection::forward(
-            dtype,
+            Math::F32,
             sizes,
             Forward {
                 x,
@@ -326,11 +482,12 @@ fn impossible_projections_are_refused() {
         let error = error.unwrap_err().to_string();
         assert!(error.starts_with("sb_projection: "), "{error}");
     };
-    refused(DType::F64, good, 0);
-    refused(DType::F32, good, 4);
-    refused(DType::F32, Projection { rows: 0, ..good }, 0);
+    let tiles = sb_projection::forward_by(Math::F32, good, Forward::default(), 256);
+    let error = tiles.unwrap_err().to_string();
+    assert!(error.contains("tiles of 256 rows"), "{error}");
+    refused(good, 4);
+    refused(Projection { rows: 0, ..good }, 0);
     refused(
-        DType::F32,
         Projection {
             channels: 0,
             ..good
@@ -338,7 +495,6 @@ fn impossible_projections_are_refused() {
         0,
     );
     refused(
-        DType::F32,
         Projection {
             concepts: 0,
             ..good
@@ -346,7 +502,6 @@ fn impossible_projections_are_refused() {
         0,
     );
     refused(
-        DType::F32,
         Projection {
             rows: 1 << 31,
             ..good
@@ -355,7 +510,6 @@ fn impossible_projections_are_refused() {
     );
     let wide = 1 << 20;
     refused(
-        DType::F32,
         Projection {
             channels: wide,
             concepts: wide,

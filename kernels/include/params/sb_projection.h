@@ -8,6 +8,8 @@ typedef struct SbProjectionParams {
     unsigned channels;
     /** Concepts. */
     unsigned concepts;
+    /** Elements from one row of dz to the next: the concepts, rounded up to 16-byte vectors. */
+    unsigned pitch;
     /** Whether channels divide into 16-byte vectors. */
     unsigned aligned;
     /** Tiles that the concepts are cut into. */
