@@ -3,7 +3,8 @@
 //!
 //! `WHATWHERE_DEVICE=cuda:0 cargo bench --bench devices`. Times are medians between events on the GPU's
 //! stream, caches warm from the run before; the operands of the memory-bound workloads are larger than
-//! any L2. The share is of a plain copy on the same device, measured in the same run. `cargo test --benches`
+//! any L2. The share is of a plain copy on the same device, measured in the same run. Operations that fuse
+//! others run beside these, one after the other, each on operands of its own. `cargo test --benches`
 //! runs everything once at a small size and prints no figures.
 //!
 //! Settings: `WHATWHERE_DEVICE` (default auto), `WHATWHERE_ROUNDS` (default 20), `WHATWHERE_JSON` (file for
@@ -20,11 +21,15 @@ use whatwhere::experiment::write_json;
 use whatwhere::ops::adaptive_avg_pool2d::AdaptiveAvgPool2d;
 use whatwhere::ops::add::Add;
 use whatwhere::ops::batch_norm::BatchNorm;
+use whatwhere::ops::batch_norm_shuffle::BatchNormShuffle;
 use whatwhere::ops::bilinear_resize::BilinearResize;
+use whatwhere::ops::conv_batch_norm::ConvBatchNorm;
 use whatwhere::ops::conv2d::Conv2d;
+use whatwhere::ops::gap_linear::GapLinear;
 use whatwhere::ops::global_avg_pool::GlobalAvgPool;
 use whatwhere::ops::linear::Linear;
 use whatwhere::ops::max_pool2d::MaxPool2d;
+use whatwhere::ops::rectified::Rectified;
 use whatwhere::ops::relu::Relu;
 use whatwhere::ops::sb_projection::SbProjection;
 use whatwhere::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
@@ -35,10 +40,11 @@ use whatwhere::tensor::{DType, Tensor};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// A case, and how the peer is told of it.
+/// A case, how the peer is told of it, and what does the same apart.
 struct Workload {
     case: Case,
     peer: Value,
+    apart: Vec<Case>,
 }
 
 #[derive(Serialize)]
@@ -55,6 +61,9 @@ struct Row {
     tflop_per_s: f64,
     peer_forward_us: Option<f64>,
     peer_vjp_us: Option<f64>,
+    /// The sum of the operations that this one fuses.
+    apart_forward_us: Option<f64>,
+    apart_vjp_us: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -125,6 +134,7 @@ fn workloads(full: bool) -> Vec<Workload> {
             inputs,
         },
         peer,
+        apart: Vec::new(),
     };
     let map = |s: usize, c: usize| Input::normal([batch, side(s), side(s), c]);
     let vector = |c: usize| Input::normal([c]);
@@ -249,6 +259,115 @@ fn workloads(full: bool) -> Vec<Workload> {
         let peer = json!({"op": "sb_projection", "leaves": 3});
         all.push(of(Box::<SbProjection>::default(), inputs, peer));
     }
+    all.extend(fused(batch, side));
+    all
+}
+
+/// The operations of `docs/fusion.md` beside what they fuse, on maps of ResNet50 and heads.
+fn fused(batch: usize, side: impl Fn(usize) -> usize) -> Vec<Workload> {
+    let case = |op: Box<dyn Operation>, inputs: Vec<Input>| Case {
+        label: String::new(),
+        op,
+        inputs,
+    };
+    let with = |case: Case, apart: Vec<Case>| Workload {
+        case,
+        peer: json!({"op": "none"}),
+        apart,
+    };
+    let (x, z) = (
+        [batch, side(56), side(56), 64],
+        [batch, side(56), side(56), 256],
+    );
+    let (x, z) = (move || Input::normal(x), move || Input::normal(z));
+    let w = || Input::normal([256, 1, 1, 64]);
+    let vector = |c: usize| Input::normal([c]);
+    let key = Key::new(0, Purpose::Check, 0, 0);
+    let shuffle = || SpatialShuffle::new(Mode::Shuffle, key);
+    let conv = Conv2d::new();
+    let mut all = Vec::new();
+    for training in [true, false] {
+        let norm = |relu| BatchNorm {
+            training,
+            epsilon: 1e-5,
+            relu,
+        };
+        // γ, β, and in evaluation statistics.
+        let channels = || {
+            let mut all = vec![vector(256), vector(256)];
+            if !training {
+                all.extend([(); 2].map(|()| Input::Constant([256].into())));
+            }
+            all
+        };
+        let normalised = |relu| case(Box::new(norm(relu)), [vec![z()], channels()].concat());
+        let convolved = || case(Box::new(conv), vec![x(), w()]);
+        let together = |relu, shuffle: Option<SpatialShuffle>, residual: Option<Input>| {
+            let op = ConvBatchNorm {
+                conv,
+                bias: false,
+                norm: norm(relu),
+                shuffle,
+            };
+            let inputs = [vec![x(), w()], channels(), residual.into_iter().collect()];
+            case(Box::new(op), inputs.concat())
+        };
+        let mixed = || case(Box::new(shuffle()), vec![z()]);
+        let op = BatchNormShuffle {
+            training,
+            epsilon: 1e-5,
+            shuffle: shuffle(),
+        };
+        all.extend([
+            with(
+                together(true, None, None),
+                vec![convolved(), normalised(true)],
+            ),
+            with(
+                together(true, Some(shuffle()), None),
+                vec![convolved(), normalised(true), mixed()],
+            ),
+            with(
+                together(true, None, Some(z())),
+                vec![
+                    convolved(),
+                    normalised(false),
+                    case(Box::new(Add), vec![z(), z()]),
+                    case(Box::new(Relu), vec![z()]),
+                ],
+            ),
+            with(
+                case(Box::new(op), [vec![z()], channels()].concat()),
+                vec![normalised(true), mixed()],
+            ),
+        ]);
+    }
+    let head = || vec![Input::normal([100, 2048]), vector(100)];
+    let map = || Input::normal([batch, side(56) / 8 + 1, side(56) / 8 + 1, 2048]);
+    let biased = || vec![x(), Input::normal([64, 3, 3, 64]), vector(64)];
+    let padded = Conv2d::new().padding(1);
+    all.extend([
+        with(
+            case(Box::new(Rectified::Conv2d(padded)), biased()),
+            vec![
+                case(Box::new(padded), biased()),
+                case(Box::new(Relu), vec![x()]),
+            ],
+        ),
+        with(
+            case(
+                Box::new(GapLinear { relu: false }),
+                [vec![map()], head()].concat(),
+            ),
+            vec![
+                case(Box::new(GlobalAvgPool), vec![map()]),
+                case(
+                    Box::new(Linear),
+                    [vec![Input::normal([batch, 2048])], head()].concat(),
+                ),
+            ],
+        ),
+    ]);
     all
 }
 
@@ -285,6 +404,39 @@ fn measure(
 ) -> Outcome<Row> {
     let Case { op, inputs, .. } = &workload.case;
     let shapes: Vec<_> = inputs.iter().map(Input::shape).collect();
+    let [forward_us, vjp_us] = times(&workload.case, dtype, device, rounds)?;
+    let mut apart = None;
+    for part in &workload.apart {
+        let [there, back] = times(part, dtype, device, rounds)?;
+        let [sum, sum_back] = apart.unwrap_or([0.0; 2]);
+        apart = Some([sum + there, sum_back + back]);
+    }
+    let cost = op.cost(&shapes);
+    let bytes = cost.bytes * dtype.size() as f64 / 4.0;
+    let gb_per_s = bytes / forward_us / 1e3;
+    let described: Vec<String> = shapes.iter().map(|s| s.to_string()).collect();
+    Ok(Row {
+        operation: op.name(),
+        workload: described.join(" "),
+        dtype: dtype.to_string(),
+        forward_us,
+        vjp_us,
+        flops: cost.flops,
+        bytes,
+        gb_per_s,
+        share_of_copy: gb_per_s / copy,
+        tflop_per_s: cost.flops / forward_us / 1e6,
+        peer_forward_us: peer[0],
+        peer_vjp_us: peer[1],
+        apart_forward_us: apart.map(|[there, _]| there),
+        apart_vjp_us: apart.map(|[_, back]| back),
+    })
+}
+
+/// Median times of the forward pass and the vjp, in microseconds.
+fn times(case: &Case, dtype: DType, device: Device, rounds: usize) -> Outcome<[f64; 2]> {
+    let Case { op, inputs, .. } = case;
+    let shapes: Vec<_> = inputs.iter().map(Input::shape).collect();
     let tensors: Vec<Tensor> = (inputs.iter())
         .map(|input| filled(input, dtype, device))
         .collect::<Outcome<_>>()?;
@@ -304,32 +456,14 @@ fn measure(
             backward.push(back);
         }
     }
-    let (forward_us, vjp_us) = (median_us(forward), median_us(backward));
-    let cost = op.cost(&shapes);
-    let bytes = cost.bytes * dtype.size() as f64 / 4.0;
-    let gb_per_s = bytes / forward_us / 1e3;
-    let described: Vec<String> = shapes.iter().map(|s| s.to_string()).collect();
-    Ok(Row {
-        operation: op.name(),
-        workload: described.join(" "),
-        dtype: dtype.to_string(),
-        forward_us,
-        vjp_us,
-        flops: cost.flops,
-        bytes,
-        gb_per_s,
-        share_of_copy: gb_per_s / copy,
-        tflop_per_s: cost.flops / forward_us / 1e6,
-        peer_forward_us: peer[0],
-        peer_vjp_us: peer[1],
-    })
+    Ok([median_us(forward), median_us(backward)])
 }
 
 fn print(row: &Row) {
     let peer = |us: Option<f64>| us.map_or("-".to_owned(), |us| format!("{us:.1}"));
     println!(
         "{:<22} {:<5} {:>10.1} us, back {:>10.1} us, {:>7.0} GB/s ({:>3.0} % of a copy), {:>7.2} TFLOP/s; \
-         peer {} us, back {} us; {}",
+         peer {} us, back {} us; apart {} us, back {} us; {}",
         row.operation,
         row.dtype,
         row.forward_us,
@@ -339,6 +473,8 @@ fn print(row: &Row) {
         row.tflop_per_s,
         peer(row.peer_forward_us),
         peer(row.peer_vjp_us),
+        peer(row.apart_forward_us),
+        peer(row.apart_vjp_us),
         row.workload,
     );
 }

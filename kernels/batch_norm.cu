@@ -22,7 +22,7 @@
 //   finish          A block joins the slabs of 32 channels in f64: first the mean, then the squared
 //                   deviations from it. It writes all that `apply` and the backward pass need, and
 //                   blends the running statistics: r ← (1 − m)·r + m·(μ, unbiased σ²).
-//   coefficients    The same from given statistics, for evaluation.
+//   coefficients    The same from given statistics: those of evaluation, or of a convolution's epilogue.
 //   apply           y from x: one read, one write.
 //   backward_sums   Σ g and Σ g·(x − μ) of each slab; backward_finish joins them in f64.
 //   backward        dx, and dresidual. dx may be dy.
@@ -236,6 +236,11 @@ __device__ __forceinline__ void write_coefficients(const BatchNormParams& p, uns
     inverse_std[c] = inverse, scale[c] = factor, shift[c] = beta[c] - mean * factor;
 }
 
+// The unbiased variance.
+__device__ __forceinline__ float corrected(const BatchNormParams& p, float variance) {
+    return float(double(variance) * (double(p.rows) / (double(p.rows) - 1.0)));
+}
+
 __device__ __forceinline__ float blended(double momentum, float old, float batch) {
     return float((1.0 - momentum) * double(old) + momentum * double(batch));
 }
@@ -306,20 +311,23 @@ batch_norm_finish(BatchNormParams p, const float* __restrict__ partials, const f
     if (threadIdx.x >= FINISH_CHANNELS || c >= p.channels) return;
 
     const float average = float(middle), variance = float(squares[0] / double(p.rows));
-    const float corrected = float(double(variance) * (double(p.rows) / (double(p.rows) - 1.0)));
-    mean[c] = average, unbiased[c] = corrected;
+    const float spread = corrected(p, variance);
+    mean[c] = average, unbiased[c] = spread;
     write_coefficients(p, c, average, variance, gamma, beta, inverse_std, scale, shift);
     if (running_mean) running_mean[c] = blended(p.momentum, running_mean[c], average);
-    if (running_variance) running_variance[c] = blended(p.momentum, running_variance[c], corrected);
+    if (running_variance) running_variance[c] = blended(p.momentum, running_variance[c], spread);
 }
 EXPORT_KERNEL(batch_norm_finish);
 
 extern "C" __global__ void __launch_bounds__(COLUMN_THREADS)
 batch_norm_coefficients(BatchNormParams p, const float* __restrict__ mean, const float* __restrict__ variance,
                         const float* __restrict__ gamma, const float* __restrict__ beta,
-                        float* __restrict__ inverse_std, float* __restrict__ scale, float* __restrict__ shift) {
+                        float* __restrict__ inverse_std, float* __restrict__ scale, float* __restrict__ shift,
+                        float* __restrict__ unbiased) {
     const unsigned c = blockIdx.x * COLUMN_THREADS + threadIdx.x;
-    if (c < p.channels) write_coefficients(p, c, mean[c], variance[c], gamma, beta, inverse_std, scale, shift);
+    if (c >= p.channels) return;
+    write_coefficients(p, c, mean[c], variance[c], gamma, beta, inverse_std, scale, shift);
+    if (unbiased) unbiased[c] = corrected(p, variance[c]);
 }
 EXPORT_KERNEL(batch_norm_coefficients);
 

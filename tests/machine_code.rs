@@ -108,6 +108,8 @@ const BUDGETS: &[Budget] = &[
     Budget { kernel: "dropout_*",                            registers: 32, shared: 8, uses: &[LOAD, STORE] },
     Budget { kernel: "dropout_channels_*",                   registers: 40, shared: 8, uses: &[LOAD, STORE] },
     Budget { kernel: "dropout_channels_scalar_*",            registers: 32, shared: 8, uses: &[] },
+    Budget { kernel: "gap_linear_scalar_*",                  registers: 32, shared: 0, uses: &[] },
+    Budget { kernel: "gap_linear_vector_*",                  registers: 40, shared: 0, uses: &[LOAD] },
     Budget { kernel: "global_avg_pool_backward_scalar_*",    registers: 32, shared: 0, uses: &[] },
     Budget { kernel: "global_avg_pool_backward_vector_*",    registers: 32, shared: 0, uses: &[LOAD, STORE] },
     Budget { kernel: "global_avg_pool_scalar_*",             registers: 32, shared: 1024, uses: &[] },

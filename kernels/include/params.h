@@ -13,6 +13,7 @@
 #include "params/conv2d_hopper.h"
 #include "params/dropout.h"
 #include "params/elementwise.h"
+#include "params/gap_linear.h"
 #include "params/global_avg_pool.h"
 #include "params/hopper_probe.h"
 #include "params/key.h"

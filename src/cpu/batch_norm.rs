@@ -122,6 +122,37 @@ pub fn apply<T: Real>(x: &[T], affine: &Affine<T>, residual: Option<&[T]>, y: &m
     });
 }
 
+/// y = y·scale + shift (+ residual), then ReLU if asked.
+pub fn apply_in_place<T: Real>(affine: &Affine<T>, residual: Option<&[T]>, y: &mut [T]) {
+    let (channels, floor) = (affine.scale.len(), affine.floor());
+    let block = rows_per_task(channels) * channels;
+    let tasks = y.par_chunks_mut(block).enumerate();
+    tasks.for_each(|(task, y)| {
+        let rows = y.chunks_exact_mut(channels);
+        match residual {
+            None => vectorised(|| {
+                for y in rows {
+                    let coefficients = affine.scale.iter().zip(affine.shift);
+                    for (y, (&scale, &shift)) in y.iter_mut().zip(coefficients) {
+                        let v = *y * scale + shift;
+                        *y = if v < floor { floor } else { v };
+                    }
+                }
+            }),
+            Some(residual) => vectorised(|| {
+                let more = residual[task * block..].chunks_exact(channels);
+                for (y, more) in rows.zip(more) {
+                    let coefficients = affine.scale.iter().zip(affine.shift);
+                    for ((y, &more), (&scale, &shift)) in y.iter_mut().zip(more).zip(coefficients) {
+                        let v = *y * scale + shift + more;
+                        *y = if v < floor { floor } else { v };
+                    }
+                }
+            }),
+        }
+    });
+}
+
 /// Σ g and Σ g·(x − mean) of every channel, g being dy where the ReLU (if any) let the value through.
 pub fn gradient_sums<T: Real>(
     x: &[T],

@@ -18,6 +18,17 @@ pub fn forward<T: Real>(x: &[T], y: &mut [T]) {
         });
 }
 
+/// y = max(y, 0) where y is; NaN stays NaN.
+pub fn forward_in_place<T: Real>(y: &mut [T]) {
+    y.par_chunks_mut(ELEMENTS_PER_TASK).for_each(|y| {
+        vectorised(|| {
+            for y in y {
+                *y = if *y < T::zero() { T::zero() } else { *y };
+            }
+        })
+    });
+}
+
 /// dx = dy where y > 0, else 0, in place of dy.
 pub fn backward_in_place<T: Real>(y: &[T], dy: &mut [T]) {
     let chunks = y.par_chunks(ELEMENTS_PER_TASK);

@@ -239,11 +239,18 @@ impl Plan {
         channels: Channels,
     ) -> Result<[Launch; 2]> {
         let apply = self.apply(settings, values, channels)?;
-        Ok([self.coefficients(settings, channels), apply])
+        let coefficients = self.coefficients(settings, channels, Address::default());
+        Ok([coefficients, apply])
     }
 
-    /// Coefficients from given statistics.
-    pub fn coefficients(&self, settings: Settings, channels: Channels) -> Launch {
+    /// Coefficients from given statistics, and the unbiased variance that follows from a given biased one
+    /// where `unbiased` is not null.
+    pub fn coefficients(
+        &self,
+        settings: Settings,
+        channels: Channels,
+        unbiased: Address,
+    ) -> Launch {
         per_channel("batch_norm_coefficients", self.cut.channels)
             .params(self.params(settings))
             .pointer(channels.mean)
@@ -253,6 +260,7 @@ impl Plan {
             .pointer(channels.inverse_std)
             .pointer(channels.scale)
             .pointer(channels.shift)
+            .pointer(unbiased)
     }
 
     /// y = x·scale + shift (+ residual), rectified if asked.

@@ -16,6 +16,7 @@ pub mod conv2d;
 pub mod dropout;
 mod elementwise;
 pub mod emulator;
+pub mod gap_linear;
 pub mod global_avg_pool;
 pub mod image;
 pub mod key;
@@ -100,6 +101,8 @@ unsafe impl Params for params::DropoutParams {}
 unsafe impl Params for params::HopperProbeParams {}
 // SAFETY: as above.
 unsafe impl Params for params::ElementwiseParams {}
+// SAFETY: as above.
+unsafe impl Params for params::GapLinearParams {}
 // SAFETY: as above.
 unsafe impl Params for params::GlobalAvgPoolParams {}
 // SAFETY: as above.

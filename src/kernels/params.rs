@@ -364,6 +364,44 @@ const _: () = {
     ["Offset of field: ElementwiseParams::elements"]
         [::std::mem::offset_of!(ElementwiseParams, elements) - 0usize];
 };
+#[doc = " What the `gap_linear` kernels need."]
+#[repr(C)]
+#[derive(Debug, Copy, Clone, PartialEq, Eq)]
+pub struct GapLinearParams {
+    #[doc = " Images."]
+    pub batch: ::std::os::raw::c_uint,
+    #[doc = " Positions of a map: height times width."]
+    pub positions: ::std::os::raw::c_uint,
+    #[doc = " Channels."]
+    pub channels: ::std::os::raw::c_uint,
+    #[doc = " Outputs of the linear layer."]
+    pub outputs: ::std::os::raw::c_uint,
+    #[doc = " Images of a block, 1 to 4."]
+    pub images: ::std::os::raw::c_uint,
+    #[doc = " Threads that share the positions of a vector of channels."]
+    pub slices: ::std::os::raw::c_uint,
+    #[doc = " 1: negative results become 0."]
+    pub relu: ::std::os::raw::c_uint,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GapLinearParams"][::std::mem::size_of::<GapLinearParams>() - 28usize];
+    ["Alignment of GapLinearParams"][::std::mem::align_of::<GapLinearParams>() - 4usize];
+    ["Offset of field: GapLinearParams::batch"]
+        [::std::mem::offset_of!(GapLinearParams, batch) - 0usize];
+    ["Offset of field: GapLinearParams::positions"]
+        [::std::mem::offset_of!(GapLinearParams, positions) - 4usize];
+    ["Offset of field: GapLinearParams::channels"]
+        [::std::mem::offset_of!(GapLinearParams, channels) - 8usize];
+    ["Offset of field: GapLinearParams::outputs"]
+        [::std::mem::offset_of!(GapLinearParams, outputs) - 12usize];
+    ["Offset of field: GapLinearParams::images"]
+        [::std::mem::offset_of!(GapLinearParams, images) - 16usize];
+    ["Offset of field: GapLinearParams::slices"]
+        [::std::mem::offset_of!(GapLinearParams, slices) - 20usize];
+    ["Offset of field: GapLinearParams::relu"]
+        [::std::mem::offset_of!(GapLinearParams, relu) - 24usize];
+};
 #[doc = " What the `global_avg_pool` kernels need."]
 #[repr(C)]
 #[derive(Debug, Copy, Clone, PartialEq, Eq)]

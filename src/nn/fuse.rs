@@ -7,16 +7,24 @@
 //!
 //! | Layers | Operation |
 //! |---|---|
+//! | convolution, normalisation (with its ReLU) | [`ConvBatchNorm`] |
+//! | the same, shuffle of positions | [`ConvBatchNorm`] with a shuffle |
 //! | normalisation with ReLU, shuffle of positions | [`BatchNormShuffle`] |
-//! | last normalisation of a residual branch, sum, ReLU | [`ops::batch_norm::BatchNorm`] with a residual |
+//! | what ends a residual branch in a normalisation, sum, ReLU | the same with a residual |
+//! | convolution or fully connected layer, ReLU | [`Rectified`] |
+//! | global average pooling, fully connected layer (, ReLU) | [`GapLinear`] |
 //!
 //! What is fused computes what its parts compute, in the same order on the CPU, bit for bit;
 //! `tests/fusion.rs` compares every model. [`Pass::fused`] switches it off.
 
-use super::{BatchNorm, Layer, Mode, Pass, Residual, Shuffle};
+use super::{BatchNorm, Conv2d, Layer, Mode, Pass, Residual, Shuffle};
 use crate::Result;
 use crate::autograd::Var;
-use crate::ops::{self, batch_norm_shuffle::BatchNormShuffle};
+use crate::ops;
+use crate::ops::batch_norm_shuffle::BatchNormShuffle;
+use crate::ops::conv_batch_norm::ConvBatchNorm;
+use crate::ops::gap_linear::GapLinear;
+use crate::ops::rectified::Rectified;
 
 /// Neighbouring layers that run as one operation, or one layer by itself.
 #[derive(Clone, Debug)]
@@ -57,12 +65,17 @@ pub fn steps<'a>(layers: &[&'a Layer], mode: Mode, fused: bool) -> Vec<Step<'a>>
 
 /// How many of the first layers run as one.
 fn joined(layers: &[&Layer], mode: Mode) -> usize {
+    let shuffled = |norm: &BatchNorm, rest: &[&Layer]| match rest {
+        [Layer::Shuffle(shuffle), ..] => norm.relu && moves_positions(shuffle, mode),
+        _ => false,
+    };
     match layers {
-        [Layer::BatchNorm(norm), Layer::Shuffle(shuffle), ..]
-            if norm.relu && moves_positions(shuffle, mode) =>
-        {
-            2
-        }
+        [Layer::Conv2d(_), Layer::BatchNorm(norm), rest @ ..] if shuffled(norm, rest) => 3,
+        [Layer::Conv2d(_), Layer::BatchNorm(_), ..] => 2,
+        [Layer::BatchNorm(norm), rest @ ..] if shuffled(norm, rest) => 2,
+        [Layer::Gap, Layer::Linear(_), Layer::Relu, ..] => 3,
+        [Layer::Gap, Layer::Linear(_), ..] => 2,
+        [Layer::Conv2d(_) | Layer::Linear(_), Layer::Relu, ..] => 2,
         _ => 1,
     }
 }
@@ -83,8 +96,24 @@ impl Step<'_> {
     /// Runs the step.
     pub fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
         match self.layers[..] {
+            [Layer::Conv2d(conv), Layer::BatchNorm(norm)] => {
+                normalised(pass, Some(conv), norm, None, x, None)
+            }
+            [
+                Layer::Conv2d(conv),
+                Layer::BatchNorm(norm),
+                Layer::Shuffle(shuffle),
+            ] => normalised(pass, Some(conv), norm, Some(shuffle), x, None),
             [Layer::BatchNorm(norm), Layer::Shuffle(shuffle)] => {
-                normalised(pass, norm, Some(shuffle), x, None)
+                normalised(pass, None, norm, Some(shuffle), x, None)
+            }
+            [Layer::Conv2d(conv), Layer::Relu] => conv.run(pass, Rectified::Conv2d(conv.op), x),
+            [Layer::Linear(linear), Layer::Relu] => {
+                linear.run(pass, Rectified::Linear(ops::linear::Linear), x)
+            }
+            [Layer::Gap, Layer::Linear(linear)] => linear.run(pass, GapLinear { relu: false }, x),
+            [Layer::Gap, Layer::Linear(linear), Layer::Relu] => {
+                linear.run(pass, GapLinear { relu: true }, x)
             }
             [layer] => layer.forward(pass, x),
             _ => unreachable!("{} are not run as one", self.words()),
@@ -93,13 +122,19 @@ impl Step<'_> {
 
     /// Whether `relu(self(x) + residual)` is one operation too.
     fn takes_residual(&self) -> bool {
-        matches!(self.layers[..], [Layer::BatchNorm(norm)] if !norm.relu)
+        matches!(
+            self.layers[..],
+            [Layer::BatchNorm(norm)] | [Layer::Conv2d(_), Layer::BatchNorm(norm)] if !norm.relu
+        )
     }
 
     /// relu(self(x) + residual), for a step that takes one.
     fn forward_onto(&self, pass: &mut Pass, x: Var, residual: Var) -> Result<Var> {
         match self.layers[..] {
-            [Layer::BatchNorm(norm)] => normalised(pass, norm, None, x, Some(residual)),
+            [Layer::BatchNorm(norm)] => normalised(pass, None, norm, None, x, Some(residual)),
+            [Layer::Conv2d(conv), Layer::BatchNorm(norm)] => {
+                normalised(pass, Some(conv), norm, None, x, Some(residual))
+            }
             _ => unreachable!("{} take no residual", self.words()),
         }
     }
@@ -111,39 +146,50 @@ impl Step<'_> {
     }
 }
 
-/// The normalisation of x, then a residual sum and ReLU if there is a residual, or a shuffle.
+/// The normalisation of x, or of its convolution, then a residual sum and ReLU if there is a residual, or a
+/// shuffle.
 fn normalised(
     pass: &mut Pass,
+    conv: Option<&Conv2d>,
     norm: &BatchNorm,
     shuffle: Option<&Shuffle>,
     x: Var,
     residual: Option<Var>,
 ) -> Result<Var> {
-    let (training, epsilon) = (pass.mode == Mode::Train, BatchNorm::EPSILON);
-    match shuffle.and_then(|shuffle| shuffle.op(pass)) {
-        Some(shuffle) => {
-            let op = BatchNormShuffle {
-                training,
-                epsilon,
+    let of = ops::batch_norm::BatchNorm {
+        training: pass.mode == Mode::Train,
+        epsilon: BatchNorm::EPSILON,
+        relu: norm.relu || residual.is_some(),
+    };
+    let shuffle = shuffle.and_then(|shuffle| shuffle.op(pass));
+    let mut inputs = vec![x];
+    match (conv, shuffle) {
+        (Some(conv), shuffle) => {
+            inputs.extend(conv.parameters(pass)?);
+            let op = ConvBatchNorm {
+                conv: conv.op,
+                bias: inputs.len() == 3,
+                norm: of,
                 shuffle,
             };
-            norm.run(pass, op, &[x], None)
+            norm.run(pass, op, &inputs, residual)
         }
-        None => {
-            let op = ops::batch_norm::BatchNorm {
-                training,
-                epsilon,
-                relu: norm.relu || residual.is_some(),
+        (None, Some(shuffle)) => {
+            let op = BatchNormShuffle {
+                training: of.training,
+                epsilon: of.epsilon,
+                shuffle,
             };
-            norm.run(pass, op, &[x], residual)
+            norm.run(pass, op, &inputs, None)
         }
+        (None, None) => norm.run(pass, of, &inputs, residual),
     }
 }
 
 impl BatchNorm {
     /// The normalisation by itself.
     pub(super) fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
-        normalised(pass, self, None, x, None)
+        normalised(pass, None, self, None, x, None)
     }
 }
 

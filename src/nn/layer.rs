@@ -68,6 +68,29 @@ impl Conv2d {
             bias,
         }
     }
+
+    /// Filters, and bias if there is one.
+    pub(super) fn parameters(&self, pass: &mut Pass) -> Result<Vec<Var>> {
+        parameters(pass, self.weight, self.bias)
+    }
+
+    /// Runs `op`, whose inputs are x and these parameters.
+    pub(super) fn run(&self, pass: &mut Pass, op: impl Operation, x: Var) -> Result<Var> {
+        let parameters = self.parameters(pass)?;
+        apply(pass, op, x, &parameters)
+    }
+}
+
+/// A weight, and a bias if there is one, as leaves of the tape.
+fn parameters(pass: &mut Pass, weight: Slot, bias: Option<Slot>) -> Result<Vec<Var>> {
+    let slots = std::iter::once(weight).chain(bias);
+    slots.map(|slot| pass.parameter(slot)).collect()
+}
+
+/// Runs `op` on x and parameters.
+fn apply(pass: &mut Pass, op: impl Operation, x: Var, parameters: &[Var]) -> Result<Var> {
+    let inputs: Vec<&Var> = std::iter::once(&x).chain(parameters).collect();
+    pass.tape.apply(op, &inputs)
 }
 
 /// Batch normalisation over the innermost axis; 1d and 2d alike.
@@ -235,6 +258,12 @@ impl Linear {
         Linear::declare(store, name, [inputs, outputs], init, zero)
     }
 
+    /// Runs `op`, whose inputs are x and these parameters.
+    pub(super) fn run(&self, pass: &mut Pass, op: impl Operation, x: Var) -> Result<Var> {
+        let parameters = parameters(pass, self.weight, self.bias)?;
+        apply(pass, op, x, &parameters)
+    }
+
     fn declare(
         store: &mut Store,
         name: &str,
@@ -347,16 +376,7 @@ impl Layer {
     /// Runs the layer by itself.
     pub fn forward(&self, pass: &mut Pass, x: Var) -> Result<Var> {
         match self {
-            Layer::Conv2d(conv) => {
-                let weight = pass.parameter(conv.weight)?;
-                match conv.bias {
-                    Some(bias) => {
-                        let bias = pass.parameter(bias)?;
-                        pass.tape.apply(conv.op, &[&x, &weight, &bias])
-                    }
-                    None => pass.tape.apply(conv.op, &[&x, &weight]),
-                }
-            }
+            Layer::Conv2d(conv) => conv.run(pass, conv.op, x),
             Layer::BatchNorm(norm) => norm.forward(pass, x),
             Layer::Relu => pass.tape.apply(ops::relu::Relu, &[&x]),
             Layer::Pool(pool) => match pool.kind {
@@ -365,16 +385,7 @@ impl Layer {
             },
             Layer::AdaptiveAvgPool(side) => pass.tape.apply(adaptive(*side), &[&x]),
             Layer::Gap => pass.tape.apply(ops::global_avg_pool::GlobalAvgPool, &[&x]),
-            Layer::Linear(linear) => {
-                let weight = pass.parameter(linear.weight)?;
-                match linear.bias {
-                    Some(bias) => {
-                        let bias = pass.parameter(bias)?;
-                        pass.tape.apply(ops::linear::Linear, &[&x, &weight, &bias])
-                    }
-                    None => pass.tape.apply(ops::linear::Linear, &[&x, &weight]),
-                }
-            }
+            Layer::Linear(linear) => linear.run(pass, ops::linear::Linear, x),
             Layer::Dropout(dropout) => dropout.forward(pass, x),
             Layer::Shuffle(shuffle) => shuffle.forward(pass, x),
             Layer::Residual(branches) => branches.forward(pass, x),

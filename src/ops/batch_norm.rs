@@ -37,13 +37,35 @@ impl BatchNorm {
         }
     }
 
+    /// The forward pass; in training with the mean and biased variance of x where whoever made x has them,
+    /// on a device with kernels.
+    pub(super) fn forward_measured(
+        &self,
+        inputs: &[&Tensor],
+        statistics: Option<[Tensor; 2]>,
+        saved: &mut Saved,
+    ) -> Result<Output> {
+        self.output_shape(&super::shapes(inputs))?;
+        if let Some(device) = kernel_device(inputs) {
+            return match self.launch(device, inputs, statistics, saved) {
+                Ok(output) => Ok(output),
+                Err(why) => fallback::forward(self, inputs, saved, why),
+            };
+        }
+        let x = inputs[0];
+        for other in inputs {
+            same_kind(NAME, x, other)?;
+        }
+        with_real!(x.dtype(), NAME, T => self.run::<T>(inputs, saved))
+    }
+
     /// Inputs without a residual.
     pub(super) fn arity(&self) -> usize {
         if self.training { 3 } else { 5 }
     }
 
     fn run<T: Real>(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        let found = Coefficients::on_cpu::<T>(self.settings(), inputs)?;
+        let found = Coefficients::on_cpu::<T>(self.settings(), inputs[0], &inputs[1..])?;
         let mut y = result_of(self, inputs)?;
         let residual = inputs.get(self.arity());
         let more = residual.map(|r| r.data::<T>()).transpose()?;
@@ -57,7 +79,7 @@ impl BatchNorm {
     }
 
     /// With a residual and a ReLU also the result: its gate cannot be had from x alone. A shape says that
-    /// there is a residual.
+    /// there is a residual. (Whoever keeps a result without a residual has the gate taken from it, too.)
     fn keep(&self, at: &Coefficients, x: &Tensor, residual: bool, y: &Tensor, saved: &mut Saved) {
         at.keep(x, saved);
         if residual {
@@ -76,7 +98,7 @@ impl BatchNorm {
         let (rows, _) = rows_and_channels(x.shape());
         let mean = at.mean.data::<T>()?;
         let mut g = cotangent.into_unique()?;
-        let affine = at.affine::<T>(self.relu && !residual)?;
+        let affine = at.affine::<T>(self.relu && !residual && y.is_none())?;
         let (sums, products) = match y {
             Some(y) => gate_sums(x.data()?, y.data()?, g.data_mut()?, mean),
             None => gradient_sums(x.data()?, g.data()?, mean, &affine),
@@ -110,13 +132,20 @@ impl BatchNorm {
 
 /// By kernels. What belongs to a channel is f32 there, whatever the dtype of the values.
 impl BatchNorm {
-    fn launch(&self, device: Device, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+    fn launch(
+        &self,
+        device: Device,
+        inputs: &[&Tensor],
+        statistics: Option<[Tensor; 2]>,
+        saved: &mut Saved,
+    ) -> Result<Output> {
         let x = inputs[0];
         refuse_scattered(device, inputs)?;
         let residual = inputs.get(self.arity());
         let (rows, channels) = rows_and_channels(x.shape());
         let plan = Plan::new(x.dtype(), rows, channels)?;
-        let found = Coefficients::by_kernels(device, &plan, self.settings(), inputs)?;
+        let (settings, parameters) = (self.settings(), &inputs[1..]);
+        let found = Coefficients::by_kernels(device, &plan, settings, x, parameters, statistics)?;
         let mut y = result_of(self, inputs)?;
         let values = Values {
             x: x.address(),
@@ -166,7 +195,10 @@ impl BatchNorm {
                 gradients.dx = dy.address_mut()?;
             }
             (Some(dx), None) => gradients.dx = dx.address_mut()?,
-            (None, _) => gradients.dx = dy.address_mut()?,
+            (None, y) => {
+                gradients.y = y.map(Tensor::address).unwrap_or_default();
+                gradients.dx = dy.address_mut()?;
+            }
         }
         let to = scratch.address_mut()?;
         let launches = plan.backward(self.settings(), gradients, at.channels(), to)?;
@@ -228,18 +260,7 @@ impl Operation for BatchNorm {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        self.output_shape(&super::shapes(inputs))?;
-        if let Some(device) = kernel_device(inputs) {
-            return match self.launch(device, inputs, saved) {
-                Ok(output) => Ok(output),
-                Err(why) => fallback::forward(self, inputs, saved, why),
-            };
-        }
-        let x = inputs[0];
-        for other in inputs {
-            same_kind(NAME, x, other)?;
-        }
-        with_real!(x.dtype(), NAME, T => self.run::<T>(inputs, saved))
+        self.forward_measured(inputs, None, saved)
     }
 
     fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {

@@ -40,6 +40,27 @@ impl BatchNormShuffle {
         }
     }
 
+    /// As [`BatchNorm::forward_measured`].
+    pub(super) fn forward_measured(
+        &self,
+        inputs: &[&Tensor],
+        statistics: Option<[Tensor; 2]>,
+        saved: &mut Saved,
+    ) -> Result<Output> {
+        self.output_shape(&super::shapes(inputs))?;
+        if let Some(device) = kernel_device(inputs) {
+            return match self.launch(device, inputs, statistics, saved) {
+                Ok(output) => Ok(output),
+                Err(why) => fallback::forward(self, inputs, saved, why),
+            };
+        }
+        let x = inputs[0];
+        for other in inputs {
+            same_kind(NAME, x, other)?;
+        }
+        with_real!(x.dtype(), NAME, T => self.run::<T>(inputs, saved))
+    }
+
     /// The table that all samples share, or its inverse; none where each has its own.
     fn table(&self, x: &Tensor, invert: bool) -> Result<Option<Vec<u32>>> {
         let [_, h, w, c] = x.shape().nhwc(NAME)?;
@@ -49,7 +70,7 @@ impl BatchNormShuffle {
 
     fn run<T: Real>(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
         let x = inputs[0];
-        let found = Coefficients::on_cpu::<T>(self.norm().settings(), inputs)?;
+        let found = Coefficients::on_cpu::<T>(self.norm().settings(), x, &inputs[1..])?;
         let affine = found.affine::<T>(true)?;
         let mut y = result_of(self, inputs)?;
         match self.table(x, false)? {
@@ -97,13 +118,20 @@ impl BatchNormShuffle {
         all
     }
 
-    fn launch(&self, device: Device, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+    fn launch(
+        &self,
+        device: Device,
+        inputs: &[&Tensor],
+        statistics: Option<[Tensor; 2]>,
+        saved: &mut Saved,
+    ) -> Result<Output> {
         let x = inputs[0];
         refuse_scattered(device, inputs)?;
         let (rows, channels) = rows_and_channels(x.shape());
         let plan = Plan::new(x.dtype(), rows, channels)?;
         let shuffle = Shuffle::new(x.dtype(), self.shuffle.maps(x)?, device.shared_limit()?)?;
-        let found = Coefficients::by_kernels(device, &plan, self.norm().settings(), inputs)?;
+        let (settings, parameters) = (self.norm().settings(), &inputs[1..]);
+        let found = Coefficients::by_kernels(device, &plan, settings, x, parameters, statistics)?;
         let table = self.shuffle.draw(device, x, false)?;
         let mut y = result_of(self, inputs)?;
         let at = found.channels();
@@ -177,18 +205,7 @@ impl Operation for BatchNormShuffle {
     }
 
     fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        self.output_shape(&super::shapes(inputs))?;
-        if let Some(device) = kernel_device(inputs) {
-            return match self.launch(device, inputs, saved) {
-                Ok(output) => Ok(output),
-                Err(why) => fallback::forward(self, inputs, saved, why),
-            };
-        }
-        let x = inputs[0];
-        for other in inputs {
-            same_kind(NAME, x, other)?;
-        }
-        with_real!(x.dtype(), NAME, T => self.run::<T>(inputs, saved))
+        self.forward_measured(inputs, None, saved)
     }
 
     fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {

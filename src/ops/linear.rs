@@ -13,11 +13,11 @@ use crate::{Error, Result, with_real};
 const NAME: &str = "linear";
 
 /// y = x · wᵀ (+ b): inputs x (N, I), w (O, I), and optionally a bias (O), as in PyTorch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Linear;
 
 impl Linear {
-    fn extents(x: &Shape, w: &Shape) -> Result<LinearShape> {
+    pub(super) fn extents(x: &Shape, w: &Shape) -> Result<LinearShape> {
         let ([rows, inputs], [outputs, expected]) = (x.matrix(NAME)?, w.matrix(NAME)?);
         if inputs != expected || rows * inputs * outputs == 0 {
             let what = format!("x of shape {x} does not fit weights of shape {w}");

@@ -5,6 +5,7 @@ use super::Saved;
 use crate::Result;
 use crate::cpu::batch_norm::{Affine, statistics};
 use crate::device::Device;
+use crate::kernels::Address;
 use crate::kernels::batch_norm::{Channels, Plan, Running, Settings};
 use crate::tensor::{DType, Real, Shape, Tensor};
 
@@ -33,16 +34,16 @@ pub(super) fn vector<T: Real>(values: &[T]) -> Result<Tensor> {
 }
 
 impl Coefficients {
-    /// On the CPU. Inputs: x, γ, β; in evaluation also μ and σ².
-    pub fn on_cpu<T: Real>(settings: Settings, inputs: &[&Tensor]) -> Result<Self> {
-        let (x, gamma, beta) = (inputs[0], inputs[1], inputs[2]);
+    /// On the CPU, with `parameters`: γ, β, in evaluation also μ and σ².
+    pub fn on_cpu<T: Real>(settings: Settings, x: &Tensor, parameters: &[&Tensor]) -> Result<Self> {
+        let (gamma, beta) = (parameters[0], parameters[1]);
         let (rows, channels) = rows_and_channels(x.shape());
         let (mean, variance) = match settings.training {
             true => {
                 let found = statistics::<T>(x.data()?, channels);
                 (found.mean, found.variance)
             }
-            false => (inputs[3].to_vec::<T>()?, inputs[4].to_vec::<T>()?),
+            false => (parameters[2].to_vec::<T>()?, parameters[3].to_vec::<T>()?),
         };
         let inverse_std: Vec<T> = variance
             .iter()
@@ -70,7 +71,8 @@ impl Coefficients {
         })
     }
 
-    /// By kernels; inputs as on the CPU, those of the channels in any dtype.
+    /// By kernels, with `parameters` in any dtype: γ, β, in evaluation also μ and σ². In training
+    /// statistics are those of x, unless they were `measured` already, mean and biased variance.
     ///
     /// # Errors
     /// What the planner refuses.
@@ -78,15 +80,17 @@ impl Coefficients {
         device: Device,
         plan: &Plan,
         settings: Settings,
-        inputs: &[&Tensor],
+        x: &Tensor,
+        parameters: &[&Tensor],
+        measured: Option<[Tensor; 2]>,
     ) -> Result<Self> {
-        let channels = inputs[0].shape().channels();
+        let channels = x.shape().channels();
         let new = || Tensor::empty([channels], DType::F32, device);
-        let given = |i: usize| inputs[i].cast(DType::F32);
-        let (gamma, beta) = (given(1)?, given(2)?);
+        let given = |i: usize| parameters[i].cast(DType::F32);
+        let (gamma, beta) = (given(0)?, given(1)?);
         let mut found = Coefficients {
-            mean: if settings.training { new()? } else { given(3)? },
-            variance: if settings.training { new()? } else { given(4)? },
+            mean: if settings.training { new()? } else { given(2)? },
+            variance: if settings.training { new()? } else { given(3)? },
             inverse_std: new()?,
             scale: new()?,
             shift: new()?,
@@ -99,13 +103,22 @@ impl Coefficients {
             shift: found.shift.address_mut()?,
             ..found.channels()
         };
-        if settings.training {
-            (at.mean, at.variance) = (found.mean.address_mut()?, found.variance.address_mut()?);
-            let mut scratch = Tensor::empty([plan.scratch()], DType::F32, device)?;
-            let (x, to) = (inputs[0].address(), scratch.address_mut()?);
-            device.launch_all(&plan.measure(settings, x, at, Running::default(), to)?)?;
-        } else {
-            device.launch(&plan.coefficients(settings, at))?;
+        match measured {
+            _ if !settings.training => {
+                device.launch(&plan.coefficients(settings, at, Address::default()))?;
+            }
+            Some([mean, variance]) => {
+                (at.mean, at.variance) = (mean.address(), variance.address());
+                let unbiased = found.variance.address_mut()?;
+                device.launch(&plan.coefficients(settings, at, unbiased))?;
+                found.mean = mean;
+            }
+            None => {
+                (at.mean, at.variance) = (found.mean.address_mut()?, found.variance.address_mut()?);
+                let mut scratch = Tensor::empty([plan.scratch()], DType::F32, device)?;
+                let (x, to) = (x.address(), scratch.address_mut()?);
+                device.launch_all(&plan.measure(settings, x, at, Running::default(), to)?)?;
+            }
         }
         Ok(found)
     }

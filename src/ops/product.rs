@@ -155,6 +155,15 @@ pub(crate) fn forward(
     Ok(Some([mean, variance]))
 }
 
+/// Whether this product is made in one part anyway, so that the statistics of `y` cost next to nothing.
+pub(super) fn stays_whole(op: &'static str, g: &ConvShape, y: &Tensor) -> bool {
+    let plan = || -> Result<Plan> {
+        let (math, target) = (math(op, y.dtype())?, target(y.device())?);
+        Plan::new(g, math, Direction::Fprop, false, target)
+    };
+    plan().is_ok_and(|plan| plan.parts() == 1)
+}
+
 /// The wanted gradients of maps, filters and bias.
 ///
 /// # Errors

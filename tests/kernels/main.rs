@@ -11,6 +11,7 @@ mod cast;
 mod concat;
 mod conv2d;
 mod dropout;
+mod gap_linear;
 mod global_avg_pool;
 mod hopper_probe;
 mod linear;
