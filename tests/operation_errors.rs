@@ -4,16 +4,21 @@
 use whatwhere::device::Device;
 use whatwhere::ops::adaptive_avg_pool2d::AdaptiveAvgPool2d;
 use whatwhere::ops::avg_pool2d::AvgPool2d;
+use whatwhere::ops::batch_norm::BatchNorm;
+use whatwhere::ops::batch_norm_shuffle::BatchNormShuffle;
 use whatwhere::ops::bilinear_resize::BilinearResize;
 use whatwhere::ops::concat::Concat;
+use whatwhere::ops::conv_batch_norm::ConvBatchNorm;
 use whatwhere::ops::conv2d::Conv2d;
 use whatwhere::ops::dropout::Dropout;
+use whatwhere::ops::gap_linear::GapLinear;
 use whatwhere::ops::global_avg_pool::GlobalAvgPool;
 use whatwhere::ops::masked_bce::MaskedBce;
 use whatwhere::ops::max_pool2d::MaxPool2d;
 use whatwhere::ops::pad2d::{Pad2d, PadMode};
 use whatwhere::ops::sb_projection::SbProjection;
 use whatwhere::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
+use whatwhere::ops::spatial_shuffle::{Mode, SpatialShuffle};
 use whatwhere::ops::{self, Operation, Saved};
 use whatwhere::rng::{Key, Purpose};
 use whatwhere::tensor::{DType, Shape, Tensor};
@@ -85,6 +90,66 @@ fn empty_batches_do_not_panic() {
             }
         }
     }
+}
+
+#[test]
+fn fused_operations() {
+    let norm = BatchNorm {
+        training: true,
+        epsilon: 1e-5,
+        relu: true,
+    };
+    let (x, c): (&[usize], &[usize]) = (&[2, 3, 4, 5], &[5]);
+    refuses(
+        norm,
+        &[x, c],
+        "expected 3 inputs and perhaps a residual, found 2",
+    );
+    refuses(
+        norm,
+        &[x, c, c, &[2, 3, 4, 6]],
+        "a residual of [2, 3, 4, 6]",
+    );
+    let key = Key::new(1, Purpose::Check, 0, 0);
+    let shuffled = |mode| BatchNormShuffle {
+        training: true,
+        epsilon: 1e-5,
+        shuffle: SpatialShuffle::new(mode, key),
+    };
+    let crand = shuffled(Mode::ChannelRand);
+    refuses(
+        crand,
+        &[x, c, c],
+        "mode crand moves values between channels",
+    );
+    refuses(shuffled(Mode::Local(2)), &[x, c, c], "do not divide");
+    refuses(
+        shuffled(Mode::Shuffle),
+        &[x, c, c, x],
+        "expected 3 inputs, found 4",
+    );
+    let conv = |shuffle| ConvBatchNorm {
+        conv: Conv2d::new(),
+        bias: false,
+        norm,
+        shuffle,
+    };
+    let w: &[usize] = &[7, 1, 1, 5];
+    refuses(conv(None), &[x, w, c, c], "7 channels in [2, 3, 4, 7]");
+    refuses(conv(None), &[x, &[7, 1, 1, 4], &[7], &[7]], "5 channels");
+    refuses(
+        conv(None),
+        &[x, w, &[7], &[7], x],
+        "a residual of [2, 3, 4, 5]",
+    );
+    refuses(conv(crand_shuffle(key)), &[x, w, &[7], &[7]], "mode crand");
+    let head = GapLinear { relu: false };
+    refuses(head, &[&[2, 5], &[7, 5]], "expected an NHWC map");
+    refuses(head, &[x, &[7, 4]], "does not fit");
+}
+
+fn crand_shuffle(key: Key) -> Option<SpatialShuffle> {
+    Some(SpatialShuffle::new(Mode::ChannelRand, key))
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Plan {
         let positions = maps.map[0] * maps.map[1];
         let vectors = maps.channels / vector(dtype, maps.channels).unwrap_or(1);
         let images = maps.batch.div_ceil(multiprocessors.max(1)).min(IMAGES);
-        let busy = (THREADS / vectors).min(positions).min(MOST_SLICES).max(1);
+        let busy = (THREADS / vectors).min(positions).clamp(1, MOST_SLICES);
         let plan = Plan {
             dtype,
             maps,
