@@ -9,6 +9,9 @@
 //   dgrad    (n, h, w)      c            (r, s, k)     dy gathered, w         conv2d_dgrad.cu
 //   wgrad    k              (r, s, c)    (n, p, q)     dy, x gathered         conv2d_wgrad.cu
 //
+// On sm_90a conv2d_hopper.cu makes the same products another way; docs/kernels.md says when it is taken. What
+// comes after the products is here for both.
+//
 // A linear layer is the same with one-pixel maps and one tap; so is a 1x1 convolution of stride 1, which
 // is planned as N·H·W such maps.
 //

@@ -7,7 +7,7 @@ use whatwhere::kernels::emulator::Schedule;
 
 use super::super::emulator_is_there;
 use super::super::numbers::Number;
-use super::{DIRECTIONS, check_integers, check_normals, planned, shape};
+use super::{DIRECTIONS, check_integers, check_normals, planned, shape, stream};
 
 const TYPES: [Math; 3] = [Math::Bf16, Math::F16, Math::Tf32];
 
@@ -137,6 +137,38 @@ fn parts_add_up() {
             hopper(128, 2),
             schedules[2],
         );
+    }
+}
+
+/// Extents drawn at random: whatever these kernels say they can do, they do.
+#[test]
+fn random_shapes() {
+    if !emulator_is_there() {
+        return;
+    }
+    let mut s = stream(7);
+    let mut done = 0;
+    while done < 40 {
+        let mut pick = |choices: &[usize]| choices[s.below(choices.len() as u32) as usize];
+        let few: Vec<usize> = (1..12).collect();
+        let channels = [8, 16, 24, 40, 64, 72];
+        let (x, filters) = (
+            [pick(&[1, 2, 3]), pick(&few), pick(&few), pick(&channels)],
+            [pick(&channels), pick(&[1, 2, 3]), pick(&[1, 2, 3, 5])],
+        );
+        let g = ConvShape {
+            stride: [pick(&[1, 2, 3]), pick(&[1, 2, 4])],
+            padding: [pick(&[0, 1, 2]), pick(&[0, 1, 3])],
+            dilation: [pick(&[1, 2, 3]), pick(&[1, 2])],
+            ..shape(x, filters, 1, 0, 1)
+        };
+        let (math, direction) = (TYPES[pick(&[0, 1, 2])], DIRECTIONS[pick(&[0, 1, 2])]);
+        let kind = hopper(pick(&[64, 128, 256]), pick(&[1, 1, 2]));
+        let possible = g.check().is_ok() && planned(&g, math, direction, kind).is_some();
+        if possible {
+            exact(&g, math, direction, kind, Schedule::FAST);
+            done += 1;
+        }
     }
 }
 
