@@ -1,6 +1,7 @@
 //! `whatwhere data`
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -20,8 +21,19 @@ pub struct DataArgs {
 enum DataCommand {
     /// The data sets there are
     List,
-    /// Open both splits of a data set and say what is in them
+    /// Look at every image of a data set: say what there is, and list what is wrong
     Check(Source),
+    /// Decode a data set once, into files that are read without decoding
+    Pack {
+        #[command(flatten)]
+        source: Source,
+        /// Folder to write train.pack and test.pack to
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// One split only: train, test
+        #[arg(long)]
+        split: Option<String>,
+    },
     /// Draw a grid of images as PNG; of scenes: image, classes, parts and materials side by side
     Preview {
         #[command(flatten)]
@@ -42,7 +54,13 @@ struct Source {
     /// Folder of the data set
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Side of generated images in pixels (streets: height, half the width)
+    /// Take a part of a data set: fewer images or classes than the whole has
+    #[arg(long)]
+    partial: bool,
+    /// Leave out image files that cannot be decoded
+    #[arg(long)]
+    skip_damaged: bool,
+    /// Side in pixels of the images of folders, packs and generated sets (streets: height, half the width)
     #[arg(long)]
     size: Option<usize>,
     /// Classes of a generated data set
@@ -63,7 +81,8 @@ impl Source {
     fn options(&self) -> OpenOptions {
         OpenOptions {
             root: self.root.clone(),
-            allow_partial: false,
+            allow_partial: self.partial,
+            skip_damaged: self.skip_damaged,
             size: self.size,
             classes: self.classes,
             count: self.count,
@@ -91,6 +110,15 @@ pub fn run(args: DataArgs) -> Result<()> {
     match args.command {
         DataCommand::List => list()?,
         DataCommand::Check(source) => check(&source)?,
+        DataCommand::Pack { source, out, split } => {
+            let splits = match split {
+                Some(split) => vec![split.parse()?],
+                None => vec![Split::Train, Split::Test],
+            };
+            splits
+                .into_iter()
+                .try_for_each(|split| pack(&source, split, &out))?;
+        }
         DataCommand::Preview { source, split, out } if segmentation::is_known(&source.name) => {
             let set = segmentation::open(&source.name, split.parse()?, &source.scene_options()?)?;
             segmentation::preview::grid(set.as_ref(), 4)?.write_png(&out)?;
@@ -114,6 +142,22 @@ fn list() -> Result<()> {
             which.folder()
         ))?;
     }
+    for (name, folder) in [
+        (
+            "small-imagenet32",
+            "train_data_batch_1 … 10 and val_data (pickles or .npz), or an image folder",
+        ),
+        ("small-imagenet64", "the same with 64 pixels"),
+        ("tiny-imagenet", "folder tiny-imagenet-200"),
+        (
+            "imagenet",
+            "train/<synset>, val/<synset> or val with a file of labels",
+        ),
+        ("folder:DIR", "train/<class>, val/<class>: any images"),
+        ("pack:DIR", "what `whatwhere data pack` wrote"),
+    ] {
+        say(format_args!("  {name:<18} {folder}"))?;
+    }
     say("generated:")?;
     for entry in data::synthetic::pack() {
         say(format_args!(
@@ -132,26 +176,49 @@ fn list() -> Result<()> {
     Ok(())
 }
 
+/// Prints what there is and what is wrong; an error if anything is.
 fn check(source: &Source) -> Result<()> {
     if segmentation::is_known(&source.name) {
         return check_scenes(source);
     }
-    for split in [Split::Train, Split::Test] {
-        let set = data::open(&source.name, split, &source.options())?;
-        let mut counts = vec![0u32; set.classes().len()];
-        (0..set.len()).for_each(|i| counts[set.label(i) as usize] += 1);
-        let [h, w, c] = set.shape();
-        say(format_args!(
-            "{} {split}: {} images of {h}×{w}×{c}, {} classes of {} to {} images, SHA-256 {}",
-            set.name(),
-            set.len(),
-            counts.len(),
-            counts.iter().min().unwrap_or(&0),
-            counts.iter().max().unwrap_or(&0),
-            set.sha256()?
-        ))?;
+    const ROWS: usize = 100;
+    let report = data::check::check(&source.name, &source.options())?;
+    for fact in &report.facts {
+        say(fact)?;
     }
-    Ok(())
+    let Some(first) = report.findings.first() else {
+        return Ok(());
+    };
+    say(report.table(ROWS).trim_end())?;
+    let why = match report.findings.len() {
+        1 => format!("{}: {}", first.place, first.what),
+        n => format!("{n} faults, see the table; {}: {}", first.place, first.what),
+    };
+    Err(Error::setting("data", &source.name, why))
+}
+
+/// Writes one split and says what was written.
+fn pack(source: &Source, split: Split, out: &Path) -> Result<()> {
+    let opened = data::open_to_pack(&source.name, split, &source.options())?;
+    fs::create_dir_all(out).map_err(Error::io(out, "create"))?;
+    let path = out.join(data::pack::file_name(split));
+    let bar = indicatif::ProgressBar::new(opened.set.len() as u64);
+    let mut progress = |done: usize| bar.set_position(done as u64);
+    let set = opened.set.as_ref();
+    let header = data::pack::write(set, opened.shown, opened.skipped, &path, &mut progress)?;
+    bar.finish_and_clear();
+    let [height, width] = header.stored;
+    say(format_args!(
+        "{}: {} images of {height}×{width} (shown {}×{}), {} classes, {} damaged files left out, \
+         SHA-256 {}",
+        path.display(),
+        header.count,
+        header.shown[0],
+        header.shown[1],
+        header.classes.len(),
+        header.skipped,
+        header.sha256
+    ))
 }
 
 /// Reads every scene, and says how much of the pixels each class has.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use super::{Augment, Dataset, Normalise, Transform};
+use super::{Augment, Dataset, Normalise, Transform, Window};
 use crate::device::Device;
 use crate::rng::{Key, Purpose};
 use crate::tensor::{DType, Tensor};
@@ -273,7 +273,7 @@ impl Work {
         let mut images = Tensor::empty([indices.len(), h, w, c], DType::F32, Device::Cpu)?;
         let pixels = images.data_mut::<f32>()?;
         for (&index, out) in indices.iter().zip(pixels.chunks_exact_mut(h * w * c)) {
-            self.read(index as usize, &mut bytes)?;
+            self.read(index, &mut bytes)?;
             let place = options.augment.draw(options.seed, self.epoch, index);
             transform.apply(&bytes, place, out);
         }
@@ -289,15 +289,29 @@ impl Work {
         })
     }
 
-    /// One image; an error or a panic of the data set names it.
-    fn read(&self, index: usize, bytes: &mut [u8]) -> Result<()> {
-        let dataset = &self.loader.dataset;
+    /// One image, or the window of it that the augmentation scales; an error or a panic of the data
+    /// set names it.
+    fn read(&self, sample: u32, bytes: &mut [u8]) -> Result<()> {
+        let (dataset, options) = (&self.loader.dataset, &self.loader.options);
+        let index = sample as usize;
+        let fill = || match options.augment.scales() {
+            false => dataset.fill(index, bytes),
+            true => {
+                let mut choose = |extent: [usize; 2]| {
+                    let window = options
+                        .augment
+                        .window(options.seed, self.epoch, sample, extent);
+                    window.unwrap_or(Window::whole(extent))
+                };
+                dataset.fill_window(index, &mut choose, bytes)
+            }
+        };
         let sample = |what| Error::Sample {
             dataset: format!("{} {}", dataset.name(), dataset.split()),
             index,
             what,
         };
-        match catch_unwind(AssertUnwindSafe(|| dataset.fill(index, bytes))) {
+        match catch_unwind(AssertUnwindSafe(fill)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error @ Error::Sample { .. })) => Err(error),
             Ok(Err(error)) => Err(sample(error.to_string())),

@@ -2,7 +2,8 @@
 //!
 //! A [`Dataset`] hands out one 8-bit image at a time. [`ImageSet`] keeps all of them in memory and is
 //! what the CIFAR readers ([`cifar`]) and the generator of the spatial benchmark pack ([`synthetic`])
-//! return. The [`Loader`] turns any data set into batches of normalised `f32` NHWC tensors; their
+//! return; image folders ([`folder`]), the downsampled ImageNet ([`small_imagenet`]) and packs ([`pack`])
+//! stay on disk. The [`Loader`] turns any data set into batches of normalised `f32` NHWC tensors; their
 //! content and order are a function of the seed and the epoch, never of the number of threads.
 //!
 //! ```
@@ -17,28 +18,36 @@
 //! # Ok::<(), whatwhere::Error>(())
 //! ```
 
+pub mod check;
 pub mod cifar;
+pub mod folder;
+pub mod image_file;
 mod image_set;
 mod loader;
+mod open;
+pub mod pack;
 pub mod preview;
+pub mod resize;
 pub mod segmentation;
+pub mod small_imagenet;
 mod subset;
 pub mod synthetic;
 mod transform;
+mod window;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 
 pub use image_set::ImageSet;
 pub use loader::{Batch, Epoch, Loader, LoaderOptions};
+pub use open::{
+    Family, OpenOptions, PackSource, ceiling, describe, family, names, open, open_to_pack,
+};
 pub use subset::Subset;
 pub use transform::{Augment, Normalise, Placement, Transform};
+pub use window::Window;
 
 use crate::{Error, Result};
-use cifar::{Cifar, CifarOptions};
-use synthetic::{Recipe, Task};
 
 /// Which part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,6 +114,26 @@ pub trait Dataset: Send + Sync {
     /// An image that cannot be read or decoded.
     fn fill(&self, index: usize, out: &mut [u8]) -> Result<()>;
 
+    /// Writes the window of image `index` that `choose` picks, given the height and width there are to
+    /// choose from, scaled to the size of the set. Where images are larger on disk than in the set, the
+    /// window is chosen from all of it.
+    ///
+    /// # Errors
+    /// An image that cannot be read or decoded, a window outside it.
+    fn fill_window(
+        &self,
+        index: usize,
+        choose: &mut dyn FnMut([usize; 2]) -> Window,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let [height, width, channels] = self.shape();
+        let mut whole = vec![0; height * width * channels];
+        self.fill(index, &mut whole)?;
+        let extent = [height, width];
+        let filter = resize::Filter::Bilinear;
+        resize::window(&whole, extent, choose(extent), filter, out, extent)
+    }
+
     /// Constants the images are normalised with unless the caller says otherwise.
     fn normalise(&self) -> Normalise;
 
@@ -121,86 +150,4 @@ pub trait Dataset: Send + Sync {
     fn sha256(&self) -> Result<String> {
         image_set::sha256(self)
     }
-}
-
-/// What [`open`] needs to know; each field matters to some data sets only.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct OpenOptions {
-    /// CIFAR: the folder with the files, or its parent.
-    pub root: Option<PathBuf>,
-    /// CIFAR: accept files with fewer records than the official ones.
-    pub allow_partial: bool,
-    /// Generated sets: side of the image in pixels (default 32).
-    pub size: Option<usize>,
-    /// Generated sets: number of classes (default: the task's own).
-    pub classes: Option<usize>,
-    /// Generated sets: number of images (default 4096 to train, 1024 to test).
-    pub count: Option<usize>,
-    /// Generated sets: seed of the images (default 0).
-    pub seed: u64,
-}
-
-/// Names [`open`] knows, in the order of the manual.
-pub fn names() -> Vec<&'static str> {
-    let real = Cifar::ALL.map(Cifar::name);
-    real.into_iter().chain(Task::ALL.map(Task::name)).collect()
-}
-
-/// Opens a data set by name: `cifar10`, `cifar100`, `cifar100-coarse`, or one of the pack.
-///
-/// # Errors
-/// An unknown name, CIFAR without `root`, and whatever is wrong with the files or the recipe.
-pub fn open(name: &str, split: Split, options: &OpenOptions) -> Result<Arc<dyn Dataset>> {
-    if let Some(which) = Cifar::ALL.into_iter().find(|c| c.name() == name) {
-        let root = options.root.as_ref().ok_or_else(|| {
-            let why = format!(
-                "needs --root DIR: the folder {} or its parent",
-                which.folder()
-            );
-            Error::setting("data", name, why)
-        })?;
-        let allow_partial = options.allow_partial;
-        return Ok(Arc::new(cifar::load(
-            which,
-            root,
-            split,
-            CifarOptions { allow_partial },
-        )?));
-    }
-    let Some(task) = Task::ALL.into_iter().find(|t| t.name() == name) else {
-        let why = format!("unknown data set; known are {}", names().join(", "));
-        return Err(Error::setting("data", name, why));
-    };
-    let default = Recipe::new(task, split);
-    let recipe = Recipe {
-        size: options.size.unwrap_or(default.size),
-        classes: options.classes.unwrap_or(default.classes),
-        count: options.count.unwrap_or(default.count),
-        seed: options.seed,
-        ..default
-    };
-    Ok(Arc::new(recipe.generate()?))
-}
-
-/// Extents of an image and number of classes of a data set, without opening it.
-///
-/// # Errors
-/// An unknown name.
-pub fn describe(name: &str, options: &OpenOptions) -> Result<([usize; 3], usize)> {
-    if let Some(which) = Cifar::ALL.into_iter().find(|c| c.name() == name) {
-        return Ok((Cifar::SHAPE, which.classes()));
-    }
-    let Some(task) = Task::ALL.into_iter().find(|t| t.name() == name) else {
-        let why = format!("unknown data set; known are {}", names().join(", "));
-        return Err(Error::setting("data", name, why));
-    };
-    let side = options.size.unwrap_or(Recipe::new(task, Split::Train).size);
-    Ok(([side, side, 3], options.classes.unwrap_or(task.classes())))
-}
-
-/// The best accuracy a classifier can reach on a data set without knowing where things are; `None`
-/// where that is not known (photographs).
-pub fn ceiling(name: &str, options: &OpenOptions) -> Option<f64> {
-    let task = Task::ALL.into_iter().find(|t| t.name() == name)?;
-    Some(task.ceiling(options.classes.unwrap_or(task.classes())))
 }

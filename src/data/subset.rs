@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Dataset, Normalise, Split};
+use super::{Dataset, Normalise, Split, Window};
 use crate::{Error, Result};
 
 /// The images `indices` of another data set, in that order. Pixels are not copied.
@@ -81,6 +81,15 @@ impl Dataset for Subset {
 
     fn fill(&self, index: usize, out: &mut [u8]) -> Result<()> {
         self.whole.fill(self.indices[index], out)
+    }
+
+    fn fill_window(
+        &self,
+        index: usize,
+        choose: &mut dyn FnMut([usize; 2]) -> Window,
+        out: &mut [u8],
+    ) -> Result<()> {
+        self.whole.fill_window(self.indices[index], choose, out)
     }
 
     fn normalise(&self) -> Normalise {

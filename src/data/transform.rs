@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::rng::{Key, Purpose};
+use super::Window;
+use crate::rng::{Key, Purpose, Stream};
 use crate::{Error, Result};
 
 /// Per-channel mean and standard deviation in units of the pixel range 0..1:
@@ -87,9 +88,18 @@ pub enum Augment {
         /// Black pixels added on each side.
         pad: usize,
     },
+    /// Scale a window of random area and shape to the size of the set, then mirror with probability
+    /// 1/2 (torchvision's `RandomResizedCrop` and `RandomHorizontalFlip`: the recipe for ImageNet).
+    ResizedCrop {
+        /// Least area of the window in percent of the image; at most it is all of it.
+        percent: u8,
+    },
 }
 
 impl Augment {
+    /// Windows of 8 to 100 % of the image, mirrored or not: the recipe for ImageNet.
+    pub const IMAGENET: Self = Augment::ResizedCrop { percent: 8 };
+
     /// Crop with pad 4 and mirror: the paper's recipe for CIFAR.
     pub const CIFAR: Self = Augment::CropFlip { pad: 4 };
 
@@ -99,7 +109,7 @@ impl Augment {
         match self {
             Augment::None => Placement::default(),
             Augment::CropFlip { pad } => {
-                let mut stream = Key::new(seed, Purpose::Augment, epoch, sample).stream(0);
+                let mut stream = stream(seed, epoch, sample, 0);
                 let mut offset = || stream.below(2 * pad as u32 + 1) as isize - pad as isize;
                 let (dy, dx) = (offset(), offset());
                 Placement {
@@ -108,37 +118,76 @@ impl Augment {
                     mirror: stream.below(2) == 1,
                 }
             }
+            Augment::ResizedCrop { .. } => Placement {
+                mirror: stream(seed, epoch, sample, 0).below(2) == 1,
+                ..Placement::default()
+            },
         }
+    }
+
+    /// Which window of image `sample`, of `extent` (height, width), is scaled in this epoch; `None`
+    /// where the image is not scaled.
+    pub fn window(self, seed: u64, epoch: u64, sample: u32, extent: [usize; 2]) -> Option<Window> {
+        match self {
+            Augment::ResizedCrop { percent } => {
+                let least = f64::from(percent) / 100.0;
+                Some(Window::draw(
+                    &mut stream(seed, epoch, sample, 1),
+                    extent,
+                    least,
+                ))
+            }
+            Augment::None | Augment::CropFlip { .. } => None,
+        }
+    }
+
+    /// Whether windows are scaled.
+    pub fn scales(self) -> bool {
+        matches!(self, Augment::ResizedCrop { .. })
     }
 }
 
-/// `none` or `crop-flip`.
+fn stream(seed: u64, epoch: u64, sample: u32, lane: u32) -> Stream {
+    Key::new(seed, Purpose::Augment, epoch, sample).stream(lane)
+}
+
+/// `none`, `crop-flip` or `resized-crop`, with the number where it is not the usual one.
 impl fmt::Display for Augment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Augment::None => f.write_str("none"),
-            Augment::CropFlip { pad: 4 } => f.write_str("crop-flip"),
+            &Augment::CIFAR => f.write_str("crop-flip"),
             Augment::CropFlip { pad } => write!(f, "crop-flip:{pad}"),
+            &Augment::IMAGENET => f.write_str("resized-crop"),
+            Augment::ResizedCrop { percent } => write!(f, "resized-crop:{percent}"),
         }
     }
 }
 
-/// `none`, `crop-flip` (pad 4) or `crop-flip:PAD`.
+/// `none`, `crop-flip` (pad 4), `crop-flip:PAD`, `resized-crop` (8 %) or `resized-crop:PERCENT`.
 impl FromStr for Augment {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let pad = match name {
-            "none" => return Ok(Augment::None),
-            "crop-flip" => return Ok(Augment::CIFAR),
-            _ => name
-                .strip_prefix("crop-flip:")
-                .and_then(|pad| pad.parse::<u16>().ok()),
+        let (kind, number) = match name.split_once(':') {
+            Some((kind, number)) => (kind, Some(number.parse::<u16>().ok())),
+            None => (name, None),
         };
-        let pad = pad.ok_or_else(|| {
-            Error::setting("augment", name, "expected none, crop-flip or crop-flip:PAD")
-        })?;
-        Ok(Augment::CropFlip { pad: pad as usize })
+        let known = match (kind, number) {
+            ("none", None) => Some(Augment::None),
+            ("crop-flip", None) => Some(Augment::CIFAR),
+            ("crop-flip", Some(Some(pad))) => Some(Augment::CropFlip { pad: pad as usize }),
+            ("resized-crop", None) => Some(Augment::IMAGENET),
+            ("resized-crop", Some(Some(percent @ 1..=100))) => Some(Augment::ResizedCrop {
+                percent: percent as u8,
+            }),
+            _ => None,
+        };
+        known.ok_or_else(|| {
+            let why = "expected none, crop-flip, crop-flip:PAD, resized-crop or \
+                       resized-crop:PERCENT (1 to 100)";
+            Error::setting("augment", name, why)
+        })
     }
 }
 
@@ -248,16 +297,24 @@ mod tests {
 
     #[test]
     fn names_round_trip_and_unknown_ones_are_refused() {
-        for name in ["none", "crop-flip", "crop-flip:8"] {
+        for name in [
+            "none",
+            "crop-flip",
+            "crop-flip:8",
+            "resized-crop",
+            "resized-crop:25",
+        ] {
             assert_eq!(name.parse::<Augment>().unwrap().to_string(), name);
         }
-        assert!(
-            "crop-flip:x"
-                .parse::<Augment>()
-                .unwrap_err()
-                .to_string()
-                .contains("crop-flip:PAD")
-        );
+        for name in [
+            "crop-flip:x",
+            "resized-crop:0",
+            "resized-crop:101",
+            "none:1",
+        ] {
+            let error = name.parse::<Augment>().unwrap_err().to_string();
+            assert!(error.contains("crop-flip:PAD"), "{error}");
+        }
         assert_eq!(
             "imagenet".parse::<Normalise>().unwrap(),
             Normalise::IMAGENET

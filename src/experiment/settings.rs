@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::data::{Augment, OpenOptions};
+use crate::data::{self, Augment, Family, OpenOptions};
 use crate::spatial::{BASELINE, Plan, is_baseline};
 use crate::train::{Decay, Recipe};
 use crate::{Error, Result};
@@ -53,12 +53,18 @@ settings! {
     /// Start the head anew where the file's does not fit (another number of classes)
     #[arg(num_args = 0..=1, default_missing_value = "true")]
     new_head: bool,
-    /// Data set: cifar100, cifar100-coarse, cifar10, or a generated one: layout, texture, red-left-of-green, quadrant, anagram
+    /// Data set: cifar100, cifar100-coarse, cifar10, small-imagenet32, small-imagenet64, tiny-imagenet, imagenet, folder:DIR, pack:DIR, or a generated one: layout, texture, red-left-of-green, quadrant, anagram
     data: String,
     /// Folder of the data set
     #[arg(value_name = "DIR")]
     root: PathBuf,
-    /// Side of generated images in pixels
+    /// Take a part of a data set: fewer images or classes than the whole has
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    partial: bool,
+    /// Leave out image files that cannot be decoded; all are read to find them
+    #[arg(num_args = 0..=1, default_missing_value = "true")]
+    skip_damaged: bool,
+    /// Side in pixels of the images of folders, packs and generated sets
     size: usize,
     /// Classes of a generated data set
     classes: usize,
@@ -120,7 +126,7 @@ settings! {
     weight_decay: f64,
     /// Label smoothing
     label_smoothing: f64,
-    /// Augmentation: crop-flip, none
+    /// Augmentation: crop-flip or crop-flip:PAD (32 or 64 pixels), resized-crop or resized-crop:PERCENT (ImageNet), none
     augment: String,
     /// Seed of everything random
     seed: u64,
@@ -166,12 +172,17 @@ impl Settings {
         toml::to_string(self).map_err(|e| Error::setting("config", "settings", e.to_string()))
     }
 
-    /// These settings with everything filled in: the paper's recipe for CIFAR (section 1.8), a short
-    /// one for generated data.
+    /// These settings with everything filled in: the paper's recipe for CIFAR and Small-ImageNet or that
+    /// for ImageNet (section 1.8), a short one for generated data.
     pub fn complete(self) -> Settings {
         let data = self.data.clone().unwrap_or_else(|| "cifar100".into());
-        let real = data.starts_with("cifar");
-        let epochs = self.epochs.unwrap_or(if real { 300 } else { 8 });
+        let family = data::family(&data, &self.open_options(None));
+        let (real, large) = (family != Family::Generated, family == Family::Large);
+        let epochs = self.epochs.unwrap_or(match family {
+            Family::Small => 300,
+            Family::Large => 90,
+            Family::Generated => 8,
+        });
         let removes = self.cut.is_some_and(|cut| !is_baseline(cut));
         let text = |value: &str| Some(value.to_owned());
         let defaults = Settings {
@@ -190,20 +201,31 @@ impl Settings {
             scope: text("per-batch"),
             derange: Some(false),
             epochs: Some(epochs),
-            batch: Some(if real { 128 } else { 32 }),
-            test_batch: Some(100),
+            batch: Some(match family {
+                Family::Small => 128,
+                Family::Large => 256,
+                Family::Generated => 32,
+            }),
+            test_batch: Some(if large { 256 } else { 100 }),
             lr: Some(if real { 0.1 } else { 0.05 }),
             schedule: text(if real { "step" } else { "one-cycle" }),
-            milestones: Some(vec![epochs / 2, epochs * 3 / 4]),
+            milestones: Some(match large {
+                true => vec![epochs / 3, epochs * 2 / 3],
+                false => vec![epochs / 2, epochs * 3 / 4],
+            }),
             gamma: Some(0.1),
             rise: Some(0.3),
             power: Some(0.9),
             warmup_epochs: Some(0.0),
             momentum: Some(0.9),
             nesterov: Some(false),
-            weight_decay: Some(5e-4),
+            weight_decay: Some(if large { 1e-4 } else { 5e-4 }),
             label_smoothing: Some(0.0),
-            augment: text(if real { "crop-flip" } else { "none" }),
+            augment: text(match family {
+                Family::Small => "crop-flip",
+                Family::Large => "resized-crop",
+                Family::Generated => "none",
+            }),
             seed: Some(0),
             device: text("auto"),
             dtype: text("f32"),
@@ -322,7 +344,8 @@ impl Settings {
     pub fn open_options(&self, count: Option<usize>) -> OpenOptions {
         OpenOptions {
             root: self.root.clone(),
-            allow_partial: false,
+            allow_partial: self.partial.unwrap_or(false),
+            skip_damaged: self.skip_damaged.unwrap_or(false),
             size: self.size,
             classes: self.classes,
             count,
@@ -335,15 +358,7 @@ impl Settings {
     /// # Errors
     /// [`Error::Setting`] for an unknown name.
     pub fn augmentation(&self) -> Result<Augment> {
-        match self.augment.as_deref() {
-            None | Some("none") => Ok(Augment::None),
-            Some("crop-flip") => Ok(Augment::CIFAR),
-            Some(other) => Err(Error::setting(
-                "augment",
-                other,
-                "expected one of crop-flip none",
-            )),
-        }
+        Ok(parse(&self.augment)?.unwrap_or_default())
     }
 }
 
@@ -392,6 +407,26 @@ mod tests {
                 gamma: 0.1
             }
         );
+    }
+
+    #[test]
+    fn imagenet_has_a_recipe_of_its_own() {
+        let settings = Settings {
+            data: Some("imagenet".into()),
+            ..Settings::default()
+        };
+        let all = settings.complete();
+        assert_eq!((all.epochs, all.batch), (Some(90), Some(256)));
+        assert_eq!(
+            (all.milestones.clone(), all.weight_decay),
+            (Some(vec![30, 60]), Some(1e-4))
+        );
+        assert_eq!(all.augmentation().unwrap(), Augment::IMAGENET);
+        let small = Settings {
+            data: Some("small-imagenet32".into()),
+            ..Settings::default()
+        };
+        assert_eq!(small.complete().augmentation().unwrap(), Augment::CIFAR);
     }
 
     #[test]

@@ -229,7 +229,9 @@ fn or_default(given: &[String], base: Option<&String>, default: &[&str]) -> Vec<
 fn combination(settings: Settings) -> Result<Combination> {
     let settings = Run::new(settings)?.settings().clone();
     let of = |text: &Option<String>| text.clone().unwrap_or_default();
-    let mut name = format!("{}-{}", of(&settings.data), of(&settings.remove));
+    // The data may be a path, which makes no folder's name.
+    let data = of(&settings.data).replace(['/', '\\', ':'], "-");
+    let mut name = format!("{data}-{}", of(&settings.remove));
     if of(&settings.mode) != "shuffle" {
         // A tile's parentheses would have to be quoted in every shell.
         let _ = write!(name, "-{}", of(&settings.mode).replace(['(', ')'], ""));
