@@ -137,6 +137,18 @@ fn other_commands_name_what_they_cannot_use() {
             &["data", "preview", "layout", "--out=absent/a.png"],
             "absent/a.png",
         ),
+        (&["data", "check", "camvid"], "needs --root"),
+        (
+            &["data", "check", "broden", "--root=absent"],
+            "absent/c_object.csv",
+        ),
+        (&["data", "preview", "street", "--size=8"], "size = 8x16"),
+        (&["data", "preview", "street", "--plant=bus"], "bus-windows"),
+        (
+            &["data", "preview", "street", "--split=all"],
+            "train, val or test",
+        ),
+        (&["data", "check", "street", "--classes=3"], "classes = 3"),
         (&["eval", "absent"], "absent: there is no run here"),
         (&["eval"], "weights with --pretrained FILE"),
         (&["eval", "--pretrained=absent"], "absent: cannot read"),

@@ -57,3 +57,8 @@ fn training() {
 fn sweeps() {
     follow("sweep.md", &[]);
 }
+
+#[test]
+fn street_scenes() {
+    follow("street.md", &[]);
+}

@@ -17,6 +17,11 @@
 //! # Ok::<(), whatwhere::Error>(())
 //! ```
 
+mod augment;
+pub mod broden;
+pub mod camvid;
+pub mod cityscapes;
+mod files;
 mod label_map;
 pub mod preview;
 pub mod street;
@@ -26,6 +31,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+pub use augment::{SceneAugment, SceneChange};
 pub use label_map::{LabelMap, NOTHING, UNLABELLED};
 
 use super::Normalise;
@@ -216,10 +222,24 @@ pub struct OpenOptions {
 }
 
 /// Names [`open`] knows, with a sentence for each.
-pub const NAMES: [(&str, &str); 1] = [(
-    "street",
-    "Generated streets with 14 classes, 42 parts and 13 materials, exact in every pixel.",
-)];
+pub const NAMES: [(&str, &str); 4] = [
+    (
+        "street",
+        "Generated streets with 14 classes, 42 parts and 13 materials, exact in every pixel.",
+    ),
+    (
+        "cityscapes",
+        "19 classes; --root holds leftImg8bit and gtFine.",
+    ),
+    (
+        "camvid",
+        "11 classes; --root holds train.txt and train, or 701_StillsRaw_full and LabeledApproved_full.",
+    ),
+    (
+        "broden",
+        "Objects, parts and materials; --root holds index.csv and images.",
+    ),
+];
 
 /// Whether [`open`] knows the name.
 pub fn is_known(name: &str) -> bool {
@@ -231,6 +251,12 @@ pub fn is_known(name: &str) -> bool {
 /// # Errors
 /// An unknown name, and whatever is wrong with the files or the recipe.
 pub fn open(name: &str, fold: Fold, options: &OpenOptions) -> Result<Arc<dyn SceneSet>> {
+    let root = || {
+        let root = options.root.as_deref();
+        root.ok_or_else(|| {
+            Error::setting("data", name, "needs --root DIR, the folder of its files")
+        })
+    };
     match name {
         "street" => {
             let default = street::Recipe::new(fold);
@@ -244,6 +270,9 @@ pub fn open(name: &str, fold: Fold, options: &OpenOptions) -> Result<Arc<dyn Sce
             };
             Ok(Arc::new(recipe.generate()?))
         }
+        "cityscapes" => Ok(Arc::new(cityscapes::open(root()?, fold)?)),
+        "camvid" => Ok(Arc::new(camvid::open(root()?, fold)?)),
+        "broden" => Ok(Arc::new(broden::open(root()?, fold)?)),
         _ => {
             let known = NAMES.map(|(name, _)| name).join(", ");
             let why = format!("unknown set of scenes; known are {known}");
@@ -251,3 +280,6 @@ pub fn open(name: &str, fold: Fold, options: &OpenOptions) -> Result<Arc<dyn Sce
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::data::segmentation::UNLABELLED;
+use crate::data::segmentation::cityscapes::Label;
 use crate::{Error, Result};
 
 /// What a class counts that is neither in the labels nor in the predictions of a whole set.
@@ -13,17 +14,6 @@ pub enum Absent {
     Skip,
     /// As 0 (hszhao/semseg).
     Zero,
-}
-
-/// A label as an evaluation names it: Cityscapes evaluates 34 labels, of which 19 are classes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EvalLabel {
-    /// Its name, `rail track`.
-    pub name: &'static str,
-    /// The class, an index; `None` where it is not evaluated.
-    pub class: Option<usize>,
-    /// The group it belongs to, `vehicle`.
-    pub category: &'static str,
 }
 
 /// Counts of pixels by true and predicted class, over a whole set.
@@ -153,13 +143,14 @@ impl Confusion {
         ratio(right, self.total())
     }
 
-    /// The result in the shape cityscapesScripts writes: `confMatrix` over all `labels` in their
+    /// The result in the shape cityscapesScripts writes, for `labels` (those of Cityscapes are
+    /// [`LABELS`](crate::data::segmentation::cityscapes::LABELS)): `confMatrix` over all of them in their
     /// order, `priors`, `labels`, `classScores`, `categoryScores` and their averages over what is
     /// there. Where it writes `NaN`, which only Python reads, this has `null`: labels that are not
     /// evaluated, classes that are nowhere, and all instance scores (no instances are read here).
     /// Pixels of labels that are not evaluated were not counted: their rows are 0.
-    pub fn cityscapes_json(&self, labels: &[EvalLabel]) -> Value {
-        let cell = |truth: &EvalLabel, predicted: &EvalLabel| match (truth.class, predicted.class) {
+    pub fn cityscapes_json(&self, labels: &[Label]) -> Value {
+        let cell = |truth: &Label, predicted: &Label| match (truth.class, predicted.class) {
             (Some(t), Some(p)) => self.count(t, p),
             _ => 0,
         };
@@ -172,21 +163,20 @@ impl Confusion {
                     .collect()
             })
             .collect();
-        let by_name = |value: &dyn Fn(usize, &EvalLabel) -> Value| -> Map<String, Value> {
+        let by_name = |value: &dyn Fn(usize, &Label) -> Value| -> Map<String, Value> {
             let pairs = labels.iter().enumerate();
             pairs
                 .map(|(id, label)| (label.name.to_owned(), value(id, label)))
                 .collect()
         };
-        let prior = |_: usize, label: &EvalLabel| {
+        let prior = |_: usize, label: &Label| {
             json!(
                 label
                     .class
                     .and_then(|class| ratio(self.truth(class), self.total()))
             )
         };
-        let score =
-            |_: usize, label: &EvalLabel| json!(label.class.and_then(|class| self.iou(class)));
+        let score = |_: usize, label: &Label| json!(label.class.and_then(|class| self.iou(class)));
         let mut categories: Vec<(&str, Vec<usize>)> = Vec::new();
         for label in labels {
             let classes = match categories
@@ -329,10 +319,11 @@ mod tests {
 
     #[test]
     fn json_has_the_shape_of_cityscapes_scripts() {
-        let label = |name, class, category| EvalLabel {
+        let label = |name, class, category| Label {
             name,
             class,
             category,
+            colour: [0; 3],
         };
         let labels = [
             label("unlabeled", None, "void"),

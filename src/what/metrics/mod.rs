@@ -22,7 +22,7 @@ mod quantile;
 
 pub use bootstrap::{Interval, bootstrap};
 pub use calibration::{BrierScore, Calibration};
-pub use confusion::{Absent, Confusion, EvalLabel};
+pub use confusion::{Absent, Confusion};
 pub use dissect::{Detector, Dissection};
 pub use failure::{FailureMeasures, Failures};
 pub use inspectability::{Assignment, Inspectability, Overlap, ThresholdScan};

@@ -13,6 +13,7 @@
 mod building;
 mod canvas;
 mod compose;
+mod faces;
 mod labels;
 mod thing;
 mod vehicle;
