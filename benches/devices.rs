@@ -73,6 +73,14 @@ struct Report {
     rounds: usize,
     copy_gb_per_s: f64,
     rows: Vec<Row>,
+    failures: Vec<String>,
+}
+
+impl Report {
+    fn fail(&mut self, what: String) {
+        eprintln!("{what}");
+        self.failures.push(what);
+    }
 }
 
 fn main() -> Outcome<()> {
@@ -95,31 +103,41 @@ fn main() -> Outcome<()> {
         Device::Cpu => vec![DType::F32],
         _ => vec![DType::F32, DType::BF16],
     };
-    let mut rows = Vec::new();
+    let mut report = Report {
+        device: device.to_string(),
+        machine: findings(),
+        rounds,
+        copy_gb_per_s: copy,
+        rows: Vec::new(),
+        failures: Vec::new(),
+    };
+    let path = std::env::var_os("WHATWHERE_JSON");
     for dtype in dtypes {
         let workloads = workloads(full);
-        let peers = peers(&workloads, dtype, device)?;
+        let peers = peers(&workloads, dtype, device).unwrap_or_else(|why| {
+            report.fail(format!("the peer in {dtype}: {why}"));
+            vec![[None; 2]; workloads.len()]
+        });
         for (workload, peer) in workloads.iter().zip(peers) {
-            let row = measure(workload, dtype, device, rounds, copy, peer)?;
-            // Figures of small sizes say nothing.
-            match full {
-                true => print(&row),
-                false => println!("{} {}: runs", row.operation, row.dtype),
+            match measure(workload, dtype, device, rounds, copy, peer) {
+                // Figures of small sizes say nothing.
+                Ok(row) if !full => println!("{} {}: runs", row.operation, row.dtype),
+                Ok(row) => {
+                    print(&row);
+                    report.rows.push(row);
+                }
+                Err(why) => report.fail(format!("{} in {dtype}: {why}", workload.case.op.name())),
             }
-            rows.push(row);
+            // After every row: what is measured stays, however the rest goes.
+            if let Some(path) = &path {
+                write_json(path.as_ref(), &report)?;
+            }
         }
     }
-    if let Ok(path) = std::env::var("WHATWHERE_JSON") {
-        let report = Report {
-            device: device.to_string(),
-            machine: findings(),
-            rounds,
-            copy_gb_per_s: copy,
-            rows,
-        };
-        write_json(path.as_ref(), &report)?;
+    match report.failures.len() {
+        0 => Ok(()),
+        count => Err(format!("{count} failures").into()),
     }
-    Ok(())
 }
 
 /// The workloads: maps of 64 MiB and more for what memory bounds, layers of VGG16 and ResNet50 for
