@@ -61,6 +61,7 @@ fn main() -> whatwhere::Result<()> {
         seed,
         limit_batches: None,
         checkpoint_every: Duration::from_secs(60),
+        graph: true,
     };
 
     for (title, remove, cut) in [

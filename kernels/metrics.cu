@@ -1,20 +1,25 @@
-// Counting right answers: top-k hits and the confusion matrix of rows of logits.
+// Counting right answers: top-k hits and the confusion matrix of rows of logits; sums over batches.
 //
 // Mathematics. In a row of logits class a stands before class b if z_a > z_b, or z_a = z_b and a < b; a
 // NaN stands before every number. With the rank of the label y, the number of classes before it,
 //   top_k      counts += (rows, rows whose rank is below k₀, rows whose rank is below k₁),
 //   confusion  counts[y, a] += 1 for the row's first class a.
-// Rows whose label is ignored, or is no class, do not count.
+// Rows whose label is ignored, or is no class, do not count. Over the batches of an epoch,
+//   sums      loss += rows · mean loss of the batch,  right += hits of k₀,
+// in double precision and in the order of the batches, which is what the host would compute. The first
+// batch with a loss that is not finite is remembered by its number, and from it on nothing is added.
 //
 // Shapes. z: [rows, classes]; y: [rows] of i32; counts, which grow from batch to batch and are zeroed by
-// their owner: [3], or [classes, classes], of i32 (2^31 − 1 at most in one cell).
+// their owner: [3], or [classes, classes], of i32 (2^31 − 1 at most in one cell). loss: one number of the
+// logits' type; number: the batch's, 64 bits; total: one double; whole: the right answers and 1 + the number
+// of the batch remembered, or 0, 64 bits each. `sums` takes the counts of top_k and leaves zeros.
 //
 // Method. As in softmax_cross_entropy.cu: `lanes` threads share a row, and a chunk of 256/lanes rows goes
 // through shared memory. Integers are added atomically, so the order does not matter. A block gathers
 // the counts of its chunks in shared memory first, unless the confusion matrix is too large for it:
 // neighbouring pixels mostly count in the same cell.
 //
-// Launch. top_k: one chunk a block; confusion: at most 1024 blocks that share the chunks. Block 256;
+// Launch. sums: one thread. top_k: one chunk a block; confusion: at most 1024 blocks that share the chunks. Block 256;
 // shared memory: the chunk (staged) and classes² · 4 bytes (gathered).
 //
 // Cost. One comparison for each logit, one read of z.
@@ -111,7 +116,31 @@ __device__ void confusion(const MetricsParams& p, const T* __restrict__ logits, 
         if (own[cell] != 0) atomicAdd(&counts[cell], own[cell]);
 }
 
+template <class T>
+__device__ void sums(const MetricsParams& p, const T* loss, const unsigned long long* number, int* counts,
+                     double* total, unsigned long long* whole) {
+    const double value = to_float(*loss);
+    if (whole[1] == 0) {
+        // A difference with itself is 0 unless the number is infinite or NaN.
+        if (value - value == 0.0) {
+            *total += value * double(p.rows);
+            whole[0] += counts[1];
+        } else {
+            whole[1] = *number + 1;
+        }
+    }
+    for (int i = 0; i < 3; ++i) counts[i] = 0;
+}
+
 }  // namespace
+
+#define SUMS(suffix, T)                                                                          \
+    extern "C" __global__ void __launch_bounds__(32)                                             \
+    metrics_sums_##suffix(MetricsParams p, const T* loss, const unsigned long long* number,      \
+                          int* counts, double* total, unsigned long long* whole) {               \
+        sums(p, loss, number, counts, total, whole);                                             \
+    }                                                                                            \
+    EXPORT_KERNEL(metrics_sums_##suffix)
 
 #define METRIC(name, suffix, T)                                                                  \
     extern "C" __global__ void __launch_bounds__(threads)                                        \
@@ -120,9 +149,10 @@ __device__ void confusion(const MetricsParams& p, const T* __restrict__ logits, 
     }                                                                                            \
     EXPORT_KERNEL(metrics_##name##_##suffix)
 
-#define FOR_TYPE(suffix, T)   \
-    METRIC(top_k, suffix, T); \
-    METRIC(confusion, suffix, T)
+#define FOR_TYPE(suffix, T)       \
+    METRIC(top_k, suffix, T);     \
+    METRIC(confusion, suffix, T); \
+    SUMS(suffix, T)
 
 FOR_TYPE(f32, float);
 FOR_TYPE(f16, __half);

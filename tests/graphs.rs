@@ -6,7 +6,7 @@ use whatwhere::ops::dropout::Dropout;
 use whatwhere::ops::relu::Relu;
 use whatwhere::ops::spatial_shuffle::{Mode, SpatialShuffle};
 use whatwhere::ops::{Clock, Operation, RandomKey, Saved};
-use whatwhere::rng::Purpose;
+use whatwhere::rng::{Key, Purpose};
 use whatwhere::tensor::{DType, Tensor};
 use whatwhere::{Error, Result};
 
@@ -198,17 +198,18 @@ fn permutations_of_the_host_are_captured_only_if_they_stay() {
     let x = there(&[2, 4, 4, 3], &[1.0; 96]);
     let memory = Tensor::zeros([8], DType::U8, EMULATOR).unwrap();
     let clock = Clock::new(memory, 0).unwrap();
-    let op = |clock: Option<&Clock>| {
-        let key = RandomKey::new(1, Purpose::ShuffleFixed, 0, 2, clock);
-        SpatialShuffle::new(Mode::Local(2), key)
+    let run = |key: RandomKey| {
+        let op = SpatialShuffle::new(Mode::Local(2), key);
+        forward(&op, &x)?;
+        EMULATOR.capture(|| forward(&op, &x)).map(drop)
     };
-    let run = |clock: Option<&Clock>| {
-        forward(&op(clock), &x)?;
-        EMULATOR.capture(|| forward(&op(clock), &x)).map(drop)
-    };
-    run(None).unwrap();
-    let said = run(Some(&clock)).unwrap_err().to_string();
-    assert!(said.contains("a copy from the host"), "{said}");
+    let key = Key::new(1, Purpose::ShuffleFixed, 0, 2);
+    run(RandomKey::lasting(key)).unwrap();
+    let by_clock = RandomKey::new(1, Purpose::ShuffleTrain, 0, 2, Some(&clock));
+    for key in [by_clock, key.into()] {
+        let said = run(key).unwrap_err().to_string();
+        assert!(said.contains("a copy from the host"), "{said}");
+    }
 }
 
 #[test]

@@ -125,6 +125,7 @@ const BUDGETS: &[Budget] = &[
     Budget { kernel: "max_pool2d_backward_wide_*",           registers: 32, shared: 0, uses: &[] },
     Budget { kernel: "max_pool2d_wide_*",                    registers: 32, shared: 0, uses: &[] },
     Budget { kernel: "metrics_confusion_*",                  registers: 32, shared: 0, uses: &[LOAD, "RED"] },
+    Budget { kernel: "metrics_sums_*",                       registers: 24, shared: 0, uses: &["DMUL", "DADD"] },
     Budget { kernel: "metrics_top_k_*",                      registers: 32, shared: 12, uses: &[LOAD] },
     Budget { kernel: "permutation",                          registers: 64, shared: 16, uses: &["ATOMS"] },
     Budget { kernel: "relu_*",                               registers: 32, shared: 0, uses: &[LOAD, STORE] },

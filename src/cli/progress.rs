@@ -9,8 +9,10 @@ use super::{Ui, note};
 use crate::experiment::{Combination, RunSummary, SweepObserver};
 use crate::train::{EpochRecord, Observer, Progress};
 
-/// Seconds between plain lines.
+/// Time between plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// Time between pictures of the bar.
+const DRAW_EVERY: Duration = Duration::from_millis(100);
 
 /// Shows how a run goes.
 pub struct Report {
@@ -19,8 +21,13 @@ pub struct Report {
 
 enum Style {
     Quiet,
-    Lines { last: Instant },
-    Bar(ProgressBar),
+    Lines {
+        last: Instant,
+    },
+    Bar {
+        bar: ProgressBar,
+        last: Option<Instant>,
+    },
 }
 
 impl Report {
@@ -38,7 +45,7 @@ impl Report {
                     ProgressStyle::with_template(template)
                         .unwrap_or_else(|_| ProgressStyle::default_bar()),
                 );
-                Style::Bar(bar)
+                Style::Bar { bar, last: None }
             }
         };
         Report { style }
@@ -46,7 +53,7 @@ impl Report {
 
     /// Clears the bar.
     pub fn finish(&self) {
-        if let Style::Bar(bar) = &self.style {
+        if let Style::Bar { bar, .. } = &self.style {
             bar.finish_and_clear();
         }
     }
@@ -66,10 +73,19 @@ fn line(p: &Progress) -> String {
 }
 
 impl Observer for Report {
+    fn due(&mut self) -> bool {
+        match &self.style {
+            Style::Quiet => false,
+            Style::Lines { last } => last.elapsed() >= LINE_EVERY,
+            Style::Bar { last, .. } => last.is_none_or(|last| last.elapsed() >= DRAW_EVERY),
+        }
+    }
+
     fn step(&mut self, progress: &Progress) {
         match &mut self.style {
             Style::Quiet => {}
-            Style::Bar(bar) => {
+            Style::Bar { bar, last } => {
+                *last = Some(Instant::now());
                 if bar.length() != Some(progress.steps) {
                     bar.set_length(progress.steps);
                     // What a resumed run did before does not count towards its speed.
@@ -100,7 +116,7 @@ impl Observer for Report {
         );
         match &self.style {
             Style::Quiet => {}
-            Style::Bar(bar) => bar.println(text),
+            Style::Bar { bar, .. } => bar.println(text),
             Style::Lines { .. } => note(text),
         }
     }
@@ -155,6 +171,10 @@ impl SweepObserver for SweepReport {
 }
 
 impl Observer for SweepReport {
+    fn due(&mut self) -> bool {
+        self.bar.as_mut().is_some_and(|bar| bar.due())
+    }
+
     fn step(&mut self, progress: &Progress) {
         if let Some(bar) = &mut self.bar {
             bar.step(progress);

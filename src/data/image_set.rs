@@ -138,6 +138,10 @@ impl Dataset for ImageSet {
         self.normalise
     }
 
+    fn in_memory(&self) -> bool {
+        true
+    }
+
     fn mirror_safe(&self) -> bool {
         self.mirror_safe
     }

@@ -4,13 +4,13 @@
 //! channel of its own; the reader takes from the channels in turn. So batches come in order without a
 //! reorder buffer, and what a batch holds depends on the seed and the epoch alone.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use super::{Augment, Dataset, Normalise, Transform, Window};
+use super::{Augment, Dataset, Normalise, Resident, Transform, Window};
 use crate::device::Device;
 use crate::rng::{Key, Purpose};
 use crate::tensor::{DType, Tensor};
@@ -69,6 +69,7 @@ pub struct Loader {
     dataset: Arc<dyn Dataset>,
     options: LoaderOptions,
     transform: Arc<Transform>,
+    residents: Arc<Mutex<BTreeMap<Device, Option<Arc<Resident>>>>>,
 }
 
 impl Loader {
@@ -98,6 +99,7 @@ impl Loader {
             dataset,
             options,
             transform,
+            residents: Arc::default(),
         })
     }
 
@@ -129,6 +131,34 @@ impl Loader {
         }
         let key = Key::new(self.options.seed, Purpose::Order, epoch, 0);
         key.stream(0).permutation(len)
+    }
+
+    /// The images of batch `number` of an epoch with this order.
+    pub(crate) fn indices<'o>(&self, order: &'o [u32], number: usize) -> &'o [u32] {
+        let begin = number * self.options.batch;
+        &order[begin..(begin + self.options.batch).min(order.len())]
+    }
+
+    /// Batch `number` of `epoch`, made here and now.
+    pub(crate) fn batch(&self, epoch: u64, number: usize) -> Result<Batch> {
+        let (loader, order) = (self.clone(), self.order(epoch));
+        let work = Work {
+            loader,
+            epoch,
+            order,
+        };
+        work.batch(number)
+    }
+
+    /// The images on `device`, put there by the first call; `None` where they stay on the host.
+    pub(crate) fn resident(&self, device: Device) -> Result<Option<Arc<Resident>>> {
+        let mut known = self.residents.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(resident) = known.get(&device) {
+            return Ok(resident.clone());
+        }
+        let resident = Resident::new(self, device)?.map(Arc::new);
+        known.insert(device, resident.clone());
+        Ok(resident)
     }
 
     /// The batches of `epoch`, beginning with batch `start`: exactly what is left after `start`
@@ -264,16 +294,15 @@ impl Work {
             dataset,
             options,
             transform,
+            ..
         } = &self.loader;
         let [h, w, c] = dataset.shape();
-        let begin = number * options.batch;
-        let end = (begin + options.batch).min(self.order.len());
-        let indices = self.order[begin..end].to_vec();
+        let indices = self.loader.indices(&self.order, number).to_vec();
         let mut bytes = vec![0; h * w * c];
         let mut images = Tensor::empty([indices.len(), h, w, c], DType::F32, Device::Cpu)?;
         let pixels = images.data_mut::<f32>()?;
         for (&index, out) in indices.iter().zip(pixels.chunks_exact_mut(h * w * c)) {
-            self.read(index, &mut bytes)?;
+            self.loader.read(self.epoch, index, &mut bytes)?;
             let place = options.augment.draw(options.seed, self.epoch, index);
             transform.apply(&bytes, place, out);
         }
@@ -288,19 +317,19 @@ impl Work {
             indices,
         })
     }
+}
 
+impl Loader {
     /// One image, or the window of it that the augmentation scales; an error or a panic of the data
     /// set names it.
-    fn read(&self, sample: u32, bytes: &mut [u8]) -> Result<()> {
-        let (dataset, options) = (&self.loader.dataset, &self.loader.options);
+    pub(super) fn read(&self, epoch: u64, sample: u32, bytes: &mut [u8]) -> Result<()> {
+        let (dataset, options) = (&self.dataset, &self.options);
         let index = sample as usize;
         let fill = || match options.augment.scales() {
             false => dataset.fill(index, bytes),
             true => {
                 let mut choose = |extent: [usize; 2]| {
-                    let window = options
-                        .augment
-                        .window(options.seed, self.epoch, sample, extent);
+                    let window = options.augment.window(options.seed, epoch, sample, extent);
                     window.unwrap_or(Window::whole(extent))
                 };
                 dataset.fill_window(index, &mut choose, bytes)

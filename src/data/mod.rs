@@ -27,6 +27,7 @@ mod loader;
 mod open;
 pub mod pack;
 pub mod preview;
+mod resident;
 pub mod resize;
 pub mod segmentation;
 pub mod small_imagenet;
@@ -43,6 +44,7 @@ pub use loader::{Batch, Epoch, Loader, LoaderOptions};
 pub use open::{
     Family, OpenOptions, PackSource, ceiling, describe, family, names, open, open_to_pack,
 };
+pub(crate) use resident::Resident;
 pub use subset::Subset;
 pub use transform::{Augment, Normalise, Placement, Transform};
 pub use window::Window;
@@ -140,6 +142,11 @@ pub trait Dataset: Send + Sync {
     /// Whether a mirrored image keeps its class. Not so where left and right *are* the class.
     fn mirror_safe(&self) -> bool {
         true
+    }
+
+    /// Whether all images are in memory already, so that a device may have them all at once.
+    fn in_memory(&self) -> bool {
+        false
     }
 
     /// SHA-256 (hex) of all images, in order, then all labels as little-endian `u32`: what a run

@@ -99,4 +99,8 @@ impl Dataset for Subset {
     fn mirror_safe(&self) -> bool {
         self.whole.mirror_safe()
     }
+
+    fn in_memory(&self) -> bool {
+        self.whole.in_memory()
+    }
 }

@@ -75,6 +75,10 @@ pub(super) fn multiprocessors(index: u32) -> Result<usize> {
     absent(index)
 }
 
+pub(super) fn memory_size(index: u32) -> Result<usize> {
+    absent(index)
+}
+
 pub(super) fn capability(index: u32) -> Result<u32> {
     absent(index)
 }

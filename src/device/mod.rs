@@ -157,6 +157,16 @@ impl Device {
         graph::capture(self, work)
     }
 
+    /// The device's memory in bytes. The emulator, which has the host's, says 1 GiB; the CPU 0, which is
+    /// not asked to hold anything beside what the host has.
+    pub fn memory_size(self) -> Result<usize> {
+        match self {
+            Device::Cpu => Ok(0),
+            Device::Emulator => Ok(1 << 30),
+            Device::Cuda(index) => cuda::memory_size(index),
+        }
+    }
+
     /// What the allocator of tensors has handed out. The emulator does not count.
     pub fn memory_report(self) -> Result<MemoryReport> {
         match self {

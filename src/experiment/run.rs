@@ -470,6 +470,10 @@ impl MetricsLog<'_> {
 }
 
 impl Observer for MetricsLog<'_> {
+    fn due(&mut self) -> bool {
+        self.inner.due()
+    }
+
     fn step(&mut self, progress: &Progress) {
         self.inner.step(progress);
     }

@@ -136,6 +136,8 @@ settings! {
     dtype: String,
     /// Threads that prepare batches
     workers: usize,
+    /// Whether devices with kernels replay training steps from a graph: on, off
+    graph: String,
     /// At most this many batches per epoch, in training and test
     limit_batches: usize,
     /// Seconds between checkpoints
@@ -230,6 +232,7 @@ impl Settings {
             device: text("auto"),
             dtype: text("f32"),
             workers: Some(1),
+            graph: text("on"),
             checkpoint_every: Some(300.0),
             ..Settings::default()
         };
@@ -240,6 +243,7 @@ impl Settings {
     pub fn fingerprint(&self) -> Result<String> {
         let numbers = Settings {
             workers: None,
+            graph: None,
             checkpoint_every: None,
             root: None,
             ..self.clone()
@@ -337,6 +341,11 @@ impl Settings {
             seed: need("seed", &self.seed)?,
             limit_batches: self.limit_batches,
             checkpoint_every: Duration::from_secs_f64(seconds),
+            graph: match self.graph.as_deref() {
+                None | Some("on") => true,
+                Some("off") => false,
+                Some(other) => return Err(Error::setting("graph", other, "expected on or off")),
+            },
         })
     }
 

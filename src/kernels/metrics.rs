@@ -1,4 +1,4 @@
-//! Launches of `kernels/metrics.cu`: top-k hits and the confusion matrix.
+//! Launches of `kernels/metrics.cu`: top-k hits, the confusion matrix, and sums over batches.
 
 use super::elementwise::{pick, refuse_unaligned};
 use super::image::{THREADS, blocks};
@@ -83,6 +83,32 @@ pub fn confusion(
     let launch = Launch::new(pick(OP, dtype, kernels)?, grid, THREADS as u32);
     let launch = launch.shared(shared).params(params);
     Ok(launch.pointer(logits).pointer(labels).pointer(counts))
+}
+
+/// Where the sums over batches are.
+#[derive(Clone, Copy, Debug)]
+pub struct Sums {
+    /// The number of the batch, 64 bits.
+    pub number: Address,
+    /// What [`top_k`] counted in this batch; zeroed.
+    pub counts: Address,
+    /// Added to: one f64, losses times rows.
+    pub total: Address,
+    /// Two numbers of 64 bits: the right answers, added to, and 1 + the number of the first batch whose
+    /// loss was not finite. From that one on nothing is added.
+    pub whole: Address,
+}
+
+/// Adds a batch of `rows` rows with this mean `loss`, a scalar of `dtype`, to the sums.
+///
+/// # Errors
+/// [`crate::Error::DType`].
+pub fn sums(dtype: DType, rows: Rows, loss: Address, sums: Sums) -> Result<Launch> {
+    let kernels = ["metrics_sums_f32", "metrics_sums_f16", "metrics_sums_bf16"];
+    let chunks = Chunks::of(OP, rows.rows, rows.classes, dtype)?;
+    let launch = Launch::new(pick(OP, dtype, kernels)?, [1; 3], 1).params(params(rows, chunks));
+    let pointers = [loss, sums.number, sums.counts, sums.total, sums.whole];
+    Ok(pointers.into_iter().fold(launch, Launch::pointer))
 }
 
 fn params(rows: Rows, chunks: Chunks) -> MetricsParams {

@@ -6,7 +6,7 @@ use super::{Init, Mode, Pass, Slot, Store};
 use crate::autograd::Var;
 use crate::device::Device;
 use crate::ops::spatial_shuffle::{Mode as ShuffleMode, SpatialShuffle};
-use crate::ops::{self, Operation};
+use crate::ops::{self, Operation, RandomKey};
 use crate::rng::{Key, Purpose};
 use crate::tensor::{DType, Shape, Tensor, update_on_host};
 use crate::{Error, Result, cpu, kernels, with_real};
@@ -344,7 +344,12 @@ impl Shuffle {
     pub(super) fn op(&self, pass: &Pass) -> Option<SpatialShuffle> {
         let mode = self.mode(pass.mode)?;
         let key = match self.scope {
-            Scope::Fixed => Key::new(pass.moment.seed, Purpose::ShuffleFixed, 0, self.layer).into(),
+            Scope::Fixed => RandomKey::lasting(Key::new(
+                pass.moment.seed,
+                Purpose::ShuffleFixed,
+                0,
+                self.layer,
+            )),
             _ => pass.key(Purpose::ShuffleTrain, Purpose::ShuffleTest, self.layer),
         };
         Some(SpatialShuffle {

@@ -44,6 +44,7 @@ impl Clock {
 pub struct RandomKey {
     now: Key,
     later: Option<Later>,
+    lasting: bool,
 }
 
 /// What kernels make the key of.
@@ -60,6 +61,7 @@ impl RandomKey {
     /// there is one.
     pub fn new(seed: u64, purpose: Purpose, step: u64, layer: u32, clock: Option<&Clock>) -> Self {
         RandomKey {
+            lasting: false,
             now: Key::new(seed, purpose, step, layer),
             later: clock.map(|clock| Later {
                 seed,
@@ -67,6 +69,14 @@ impl RandomKey {
                 layer,
                 clock: clock.clone(),
             }),
+        }
+    }
+
+    /// A key that is the same in every step of a run.
+    pub fn lasting(now: Key) -> Self {
+        RandomKey {
+            lasting: true,
+            ..now.into()
         }
     }
 
@@ -86,14 +96,18 @@ impl RandomKey {
         }
     }
 
-    /// Whether it stays the same however often a captured launch is replayed.
-    pub fn is_fixed(&self) -> bool {
-        self.later.is_none()
+    /// Whether it is the same in every step, so that what is drawn with it may be kept.
+    pub fn is_lasting(&self) -> bool {
+        self.lasting
     }
 }
 
 impl From<Key> for RandomKey {
     fn from(now: Key) -> Self {
-        RandomKey { now, later: None }
+        RandomKey {
+            now,
+            later: None,
+            lasting: false,
+        }
     }
 }

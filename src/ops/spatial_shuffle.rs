@@ -147,7 +147,7 @@ impl SpatialShuffle {
             .collect();
         let host = Tensor::from_bytes(entries.shape(), DType::U8, &bytes, Device::Cpu)?;
         // Permutations that stay are kept there; others cannot be part of a graph.
-        match self.key.is_fixed() {
+        match self.key.is_lasting() {
             true => host.constant_on(device),
             false => entries.copy_from(&host).map(|()| entries),
         }

@@ -1,7 +1,9 @@
 //! Testing a network.
 
+use super::source::Source;
+use super::tally::Tally;
 use crate::autograd::{Tape, Var};
-use crate::data::{Batch, Loader};
+use crate::data::Loader;
 use crate::device::Device;
 use crate::kernels::metrics;
 use crate::models::Network;
@@ -45,39 +47,50 @@ impl TestDraw {
 /// One pass over `loader` (its first `limit` batches) in test mode.
 ///
 /// # Errors
-/// [`Error::NotFinite`] names the layer where a loss went wrong.
+/// [`Error::NotFinite`] names the layer where a loss went wrong, [`Error::Sample`] an image whose label is no
+/// class of the network.
 pub fn evaluate(
     network: &mut Network,
     loader: &Loader,
     draw: TestDraw,
     limit: Option<usize>,
 ) -> Result<Evaluation> {
-    let (mut loss, mut correct, mut seen) = (0.0, 0, 0);
-    let batches = loader.epoch(0, 0).take(limit.unwrap_or(usize::MAX));
-    for (index, batch) in batches.enumerate() {
-        let Batch { images, labels, .. } = batch?;
+    let (device, dtype) = (network.store.device(), network.store.dtype());
+    loader.expect_classes(network.classes)?;
+    let mut source = Source::new(loader, device, dtype)?;
+    let (mut tally, mut seen) = (Tally::new(device, dtype)?, 0);
+    let feed = source.feed(0, 0).take(limit.unwrap_or(usize::MAX));
+    for (index, given) in feed.enumerate() {
+        let given = given?;
+        source.announce(index as u64, 0, &given)?;
+        let [images, labels] = source.batch(&given)?;
         let mut tape = Tape::no_grad();
-        let forward = network.forward(&mut tape, Mode::Test, draw.moment(index), images.clone())?;
-        let count = labels.len() as u64;
-        correct += right_answers(forward.logits.value(), &labels)?;
-        let labels = Var::constant(labels.to_device(network.store.device())?);
-        let batch_loss = tape.apply(SoftmaxCrossEntropy::default(), &[&forward.logits, &labels])?;
-        let value = batch_loss.value().item()?;
-        if !value.is_finite() {
-            return Err(Error::NotFinite {
-                what: "the test loss",
-                place: format!("batch {index}"),
-                layer: first_not_finite(network, draw.moment(index), images),
-                advice: "The network diverged: train it with a lower --lr, or let it rise with \
-                         --warmup-epochs",
-            });
+        let forward = network.forward(&mut tape, Mode::Test, draw.moment(index), images)?;
+        let logits = forward.logits.value();
+        let labels = Var::constant(labels);
+        let loss = tape.apply(SoftmaxCrossEntropy::default(), &[&forward.logits, &labels])?;
+        let number = source.number(index as u64);
+        tally.add(number, loss.value(), logits, labels.value())?;
+        seen += given.len() as u64;
+        if !tally.is_remote() && tally.read()?.failed.is_some() {
+            break;
         }
-        loss += value * count as f64;
-        seen += count;
+    }
+    let sums = tally.read()?;
+    if let Some(failed) = sums.failed {
+        let images = loader.batch(0, failed as usize)?.images;
+        let moment = draw.moment(failed as usize);
+        return Err(Error::NotFinite {
+            what: "the test loss",
+            place: format!("batch {failed}"),
+            layer: first_not_finite(network, moment, images),
+            advice: "The network diverged: train it with a lower --lr, or let it rise with \
+                     --warmup-epochs",
+        });
     }
     Ok(Evaluation {
-        loss: loss / seen as f64,
-        accuracy: correct as f64 / seen as f64,
+        loss: sums.loss / seen as f64,
+        accuracy: sums.right as f64 / seen as f64,
         seen,
     })
 }

@@ -1,12 +1,15 @@
 //! Training: the loop, the optimizer, the schedules, evaluation, checkpoints and exact resume.
 
 mod checkpoint;
+mod engine;
 mod evaluate;
 pub mod pretrained;
 mod scaling;
 mod schedule;
 mod sgd;
+mod source;
 mod step;
+mod tally;
 mod trainer;
 
 pub use checkpoint::{Checkpoint, Manifest, load_weights, save_weights};

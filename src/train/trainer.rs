@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::evaluate::{TestDraw, right_answers};
+use super::engine::{At, Engine};
+use super::evaluate::TestDraw;
 use super::schedule::{Decay, Schedule};
 use super::sgd::Step;
+use super::source::Given;
 use super::step::TrainingStep;
+use super::tally::Sums;
 use super::{Checkpoint, Manifest, evaluate, save_weights};
-use crate::data::{Batch, Loader};
+use crate::data::Loader;
 use crate::models::Network;
 use crate::nn::Moment;
 use crate::{Error, Result};
@@ -41,6 +44,8 @@ pub struct Recipe {
     pub limit_batches: Option<usize>,
     /// A checkpoint is written when this long has passed since the last, and after each epoch.
     pub checkpoint_every: Duration,
+    /// Whether devices with kernels replay steps from a graph.
+    pub graph: bool,
 }
 
 impl Recipe {
@@ -105,7 +110,12 @@ pub struct Progress {
 
 /// Somebody who is told how a run goes.
 pub trait Observer {
-    /// After every step.
+    /// Whether to be told of the step that was just launched. To know how a step went one must wait for
+    /// it, so an observer that asks for every one of them makes a GPU idle; on the CPU nobody is asked.
+    fn due(&mut self) -> bool {
+        true
+    }
+    /// After a step.
     fn step(&mut self, _: &Progress) {}
     /// After every epoch.
     fn epoch(&mut self, _: &EpochRecord, _: &Progress) {}
@@ -114,7 +124,14 @@ pub trait Observer {
 /// An observer that says nothing.
 pub struct Silent;
 
-impl Observer for Silent {}
+impl Observer for Silent {
+    fn due(&mut self) -> bool {
+        false
+    }
+}
+
+/// Steps after which somebody looks at the losses, whoever is due: so late is one found that is not finite.
+const UNREAD: u64 = 100;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,8 +153,10 @@ pub struct Trainer<'a> {
     test: &'a Loader,
     recipe: Recipe,
     schedule: Schedule,
-    step: TrainingStep,
+    engine: Engine,
     state: Manifest,
+    /// Steps done when the sums in `state` were read.
+    read_at: u64,
     folder: PathBuf,
     stop: &'a AtomicBool,
     saved_at: Instant,
@@ -185,13 +204,15 @@ impl<'a> Trainer<'a> {
             },
         };
         let now = Instant::now();
+        let engine = Engine::new(network, train, step, recipe.seed, recipe.graph)?;
         Ok(Trainer {
             network,
             train,
             test,
             recipe,
             schedule,
-            step,
+            engine,
+            read_at: state.step,
             state,
             folder,
             stop,
@@ -211,6 +232,11 @@ impl<'a> Trainer<'a> {
         self.state.step
     }
 
+    /// Steps that were replayed from a graph, since this trainer was made.
+    pub fn replays(&self) -> u64 {
+        self.engine.replays()
+    }
+
     /// The network.
     pub fn network(&mut self) -> &mut Network {
         self.network
@@ -224,23 +250,32 @@ impl<'a> Trainer<'a> {
         while self.state.epoch < self.recipe.epochs {
             self.epoch_began = Instant::now();
             self.seen_this_sitting = 0;
+            self.engine.reset(Sums {
+                loss: self.state.loss_sum,
+                right: self.state.correct,
+                failed: None,
+            })?;
             let end = self.schedule.steps_per_epoch as usize;
             let start = self.state.batch as usize;
-            let batches = self
-                .train
-                .epoch(self.state.epoch as u64, start)
-                .take(end - start);
-            for batch in batches {
-                self.step(batch?)?;
-                observer.step(&self.progress());
-                if self.stop.load(Ordering::Relaxed) {
+            let feed = self.engine.feed(self.state.epoch as u64, start);
+            for given in feed.take(end - start) {
+                self.step(&given?)?;
+                let due = !self.engine.is_remote() || observer.due();
+                let stop = self.stop.load(Ordering::Relaxed);
+                let save = stop || self.saved_at.elapsed() >= self.recipe.checkpoint_every;
+                let unread = self.state.step - self.read_at;
+                if due || save || unread >= UNREAD {
+                    self.read()?;
+                    observer.step(&self.progress());
+                }
+                if save {
                     self.save()?;
+                }
+                if stop {
                     return Ok(Ending::Stopped);
                 }
-                if self.saved_at.elapsed() >= self.recipe.checkpoint_every {
-                    self.save()?;
-                }
             }
+            self.read()?;
             self.finish_epoch(observer)?;
         }
         Ok(Ending::Finished)
@@ -261,45 +296,52 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn step(&mut self, batch: Batch) -> Result<()> {
-        let moment = Moment::new(self.recipe.seed, self.state.step);
-        let count = batch.labels.len() as u64;
-        self.step.prepare(self.schedule.at(self.state.step))?;
-        let images = batch.images.clone();
-        let labels = batch.labels.to_device(self.network.store.device())?;
-        let outcome = self
-            .step
-            .run(self.network, moment.clone(), images, &labels)?;
-        let loss = outcome.loss.item()?;
-        if !loss.is_finite() {
-            return Err(self.diagnose(LOSS, moment, batch));
-        }
-        if self.step.scaling()?.is_some_and(|s| s.scale < 1.0) {
-            return Err(self.diagnose(GRADIENT, moment, batch));
-        }
-        self.state.correct += right_answers(&outcome.logits, &labels)?;
-        self.state.loss_sum += loss * count as f64;
-        self.state.seen += count;
-        self.seen_this_sitting += count;
+    fn step(&mut self, given: &Given) -> Result<()> {
+        let at = At {
+            step: self.state.step,
+            epoch: self.state.epoch as u64,
+            lr: self.schedule.at(self.state.step),
+        };
+        self.engine.run(self.network, at, given)?;
+        self.state.seen += given.len() as u64;
+        self.seen_this_sitting += given.len() as u64;
         self.state.step += 1;
         self.state.batch += 1;
         Ok(())
     }
 
-    /// Runs the step again and looks at every result, to say where the first NaN or infinity is.
-    fn diagnose(&mut self, what: &'static str, moment: Moment, batch: Batch) -> Error {
-        let device = self.network.store.device();
-        let layer = batch.labels.to_device(device).map(|labels| {
-            self.step
-                .first_not_finite(self.network, moment, batch.images, &labels)
-        });
-        Error::NotFinite {
+    /// Brings the sums up to date.
+    fn read(&mut self) -> Result<()> {
+        let sums = self.engine.read()?;
+        if let Some(step) = sums.failed {
+            return Err(self.diagnose(LOSS, step)?);
+        }
+        if self.engine.step().scaling()?.is_some_and(|s| s.scale < 1.0) {
+            return Err(self.diagnose(GRADIENT, self.state.step - 1)?);
+        }
+        self.state.loss_sum = sums.loss;
+        self.state.correct = sums.right;
+        self.read_at = self.state.step;
+        Ok(())
+    }
+
+    /// Runs step `step` of this epoch again and looks at every result, to say where the first NaN or
+    /// infinity is. The network is as it is when that is found out.
+    fn diagnose(&mut self, what: &'static str, step: u64) -> Result<Error> {
+        let later = self.state.step - 1 - step;
+        let number = self.state.batch as usize - 1 - later as usize;
+        let batch = self.train.batch(self.state.epoch as u64, number)?;
+        let moment = Moment::new(self.recipe.seed, step);
+        Ok(Error::NotFinite {
             what,
-            place: format!("step {}", self.state.step),
-            layer: layer.unwrap_or_else(|e| e.to_string()),
+            place: match later {
+                0 => format!("step {step}"),
+                _ => format!("step {step} (found at step {})", self.state.step - 1),
+            },
+            layer: self.engine.first_not_finite(self.network, moment, batch)?,
             advice: "Lower --lr, or let it rise with --warmup-epochs; \
                      the last checkpoint is from before",
-        }
+        })
     }
 
     fn finish_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
@@ -345,8 +387,11 @@ impl<'a> Trainer<'a> {
 
     fn save(&mut self) -> Result<()> {
         let checkpoint = Checkpoint::in_folder(self.folder.join("checkpoint"));
-        self.state.scaling = self.step.scaling()?;
-        checkpoint.save(&self.network.store, self.step.sgd(), self.state.clone())?;
+        checkpoint.save(
+            &self.network.store,
+            self.engine.step().sgd(),
+            self.state.clone(),
+        )?;
         self.saved_at = Instant::now();
         Ok(())
     }

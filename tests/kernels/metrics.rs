@@ -176,3 +176,72 @@ fn impossible_rows_are_refused() {
     }
     assert!(metrics::confusion(DType::F32, of(1, 50000), [Address(0); 3]).is_err());
 }
+
+/// Sums in double precision in the order of the batches, until one that is not finite.
+#[test]
+fn sums_over_batches() {
+    if !emulator_is_there() {
+        return;
+    }
+    let losses = [0.1f32, 3.7, 1e-30, f32::NAN, 2.0, f32::INFINITY];
+    let counted = [
+        [7, 3, 5],
+        [9, 0, 1],
+        [4, 4, 4],
+        [2, 2, 2],
+        [1, 1, 1],
+        [1, 1, 1],
+    ];
+    let rows = |rows| Rows {
+        rows,
+        classes: 10,
+        ignore: None,
+    };
+    for schedule in Schedule::all() {
+        let number = |n: u64| Memory::from_slice(&[n as i32, (n >> 32) as i32]).unwrap();
+        let total = Memory::from_slice(&[0.5f64]).unwrap();
+        let whole = Memory::from_slice(&[11i32, 0, 0, 0]).unwrap();
+        let (mut sum, mut right, mut failed) = (0.5f64, 11, 0);
+        for (at, (loss, counted)) in losses.into_iter().zip(counted).enumerate() {
+            let number = number((1 << 32) + at as u64);
+            let counts = Memory::from_slice(&counted).unwrap();
+            let value = Memory::from_slice(&[loss]).unwrap();
+            let sums = metrics::Sums {
+                number: number.address(),
+                counts: counts.address(),
+                total: total.address(),
+                whole: whole.address(),
+            };
+            let count = 128 + at;
+            run(
+                &metrics::sums(DType::F32, rows(count), value.address(), sums).unwrap(),
+                schedule,
+            );
+            if failed == 0 && loss.is_finite() {
+                sum += loss as f64 * count as f64;
+                right += counted[1];
+            } else if failed == 0 {
+                failed = 1 + at as i32;
+            }
+            assert_eq!(counts.to_vec(), [0; 3]);
+            assert_eq!(total.to_vec(), [sum], "{schedule:?}");
+            let high = (failed > 0) as i32;
+            assert_eq!(whole.to_vec(), [right, 0, failed, high], "{schedule:?}");
+        }
+        assert_eq!(failed, 4);
+    }
+    assert!(
+        metrics::sums(
+            DType::F64,
+            rows(1),
+            Address(0),
+            metrics::Sums {
+                number: Address(0),
+                counts: Address(0),
+                total: Address(0),
+                whole: Address(0),
+            }
+        )
+        .is_err()
+    );
+}

@@ -43,6 +43,7 @@ struct Gpu {
     capability: u32,
     shared_limit: u32,
     multiprocessors: usize,
+    memory: usize,
     pool: Mutex<Pool>,
     staging: Mutex<Staging>,
     kernels: Mutex<Kernels>,
@@ -104,6 +105,7 @@ impl Gpu {
             uploads: context.new_stream().map_err(refused)?,
             capability: facts.capability.unwrap_or(0),
             shared_limit: context.attribute(limit).map_err(refused)? as u32,
+            memory: facts.memory.unwrap_or(0),
             multiprocessors: context.attribute(count).map_err(refused)? as usize,
             pool: Mutex::new(Pool::new()),
             staging: Mutex::new(Staging::default()),
@@ -246,6 +248,10 @@ pub(super) fn shared_limit(index: u32) -> Result<u32> {
 
 pub(super) fn multiprocessors(index: u32) -> Result<usize> {
     Ok(gpu(index)?.multiprocessors)
+}
+
+pub(super) fn memory_size(index: u32) -> Result<usize> {
+    Ok(gpu(index)?.memory)
 }
 
 pub(super) fn capability(index: u32) -> Result<u32> {
