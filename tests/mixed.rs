@@ -10,7 +10,8 @@ use whatwhere::experiment::{Run, Settings};
 use whatwhere::kernels::emulator;
 use whatwhere::models::{Architecture, Network, Treatment};
 use whatwhere::nn::Moment;
-use whatwhere::ops::set_tf32;
+use whatwhere::ops::batch_norm::BatchNorm;
+use whatwhere::ops::{Operation, Saved, set_tf32};
 use whatwhere::rng::{Key, Purpose, Stream};
 use whatwhere::tensor::{DType, Tensor};
 use whatwhere::train::{
@@ -207,6 +208,100 @@ fn few_bits_give_the_losses_of_the_cpu() {
         // Weights that stay, or copies that do not follow them, are seen.
         let stuck = excess(&losses(DType::F32, Device::Cpu, 0.0, None));
         assert!(stuck > 1.0, "{name}: only {stuck} times the bound");
+    }
+}
+
+/// Batch normalisation reads maps of 16 bits with γ and β of f32, and gives gradients of the same: for γ
+/// and β that 16 bits hold, what it gives where these have 16 bits too.
+#[test]
+fn normalisation_takes_wide_parameters() {
+    let Some((device, _alone)) = device() else {
+        return;
+    };
+    let op = BatchNorm {
+        training: true,
+        epsilon: 1e-5,
+        relu: true,
+    };
+    for dtype in [DType::BF16, DType::F16] {
+        let mut stream = Key::new(4, Purpose::Check, 0, 0).stream(0);
+        let mut drawn = |dims: &[usize]| {
+            let values: Vec<f32> = (0..dims.iter().product())
+                .map(|_| stream.normal() as f32)
+                .collect();
+            let wide = Tensor::from_slice(dims, &values, Device::Cpu).unwrap();
+            wide.cast(dtype).unwrap().to_device(device).unwrap()
+        };
+        for channels in [7, 16] {
+            let map = [3, 2, 5, channels];
+            let [x, dy] = [drawn(&map), drawn(&map)];
+            let narrow = [drawn(&[channels]), drawn(&[channels])];
+            let wide = narrow.each_ref().map(|t| t.cast(DType::F32).unwrap());
+            let run = |[gamma, beta]: [&Tensor; 2]| {
+                let mut saved = Saved::default();
+                let y = op.forward(&[&x, gamma, beta], &mut saved).unwrap();
+                let gradients = op.vjp(saved, dy.deep_clone().unwrap(), &[true; 3]).unwrap();
+                let mut all = vec![y.value];
+                all.extend(gradients.into_iter().flatten());
+                all
+            };
+            let (same, found) = (run(narrow.each_ref()), run(wide.each_ref()));
+            let dtypes = [dtype, dtype, DType::F32, DType::F32];
+            for ((found, same), expected) in found.iter().zip(&same).zip(dtypes) {
+                assert_eq!(found.dtype(), expected);
+                let rounded = found.cast(dtype).unwrap().to_f64_vec().unwrap();
+                assert_eq!(rounded, same.to_f64_vec().unwrap());
+            }
+        }
+    }
+}
+
+/// A step asks nothing of the host: recorded once, replayed, it does what it does when it is launched,
+/// with the learning rates and loss scales of each replay.
+#[test]
+fn a_recorded_step_is_the_step() {
+    let Some((device, _alone)) = device() else {
+        return;
+    };
+    for dtype in [DType::F32, DType::F16] {
+        let rates = [0.05, 0.02, 0.08, 0.01];
+        let start = Some(Scaling {
+            scale: 2f32.powi(26),
+            good_steps: 1998,
+        });
+        let new = || {
+            let mut training = Training::new(dtype, device);
+            training.step.set_scaling(start).unwrap();
+            training.step.prepare(rates[0]).unwrap();
+            let first = training.run();
+            (training, first)
+        };
+        let (mut plain, _) = new();
+        let (mut recorded, _) = new();
+        let moment = Moment::new(0, 1);
+        let images = recorded.images.clone();
+        let (graph, outcome) = device
+            .capture(|| {
+                let Training {
+                    step,
+                    network,
+                    labels,
+                    ..
+                } = &mut recorded;
+                step.run(network, moment, images, labels)
+            })
+            .unwrap();
+        for rate in &rates[1..] {
+            plain.step.prepare(*rate).unwrap();
+            recorded.step.prepare(*rate).unwrap();
+            let loss = plain.run();
+            graph.replay().unwrap();
+            assert_eq!(outcome.loss.item().unwrap(), loss, "{dtype}");
+            let scalings = [&plain, &recorded].map(|t| t.step.scaling().unwrap());
+            assert_eq!(scalings[0], scalings[1], "{dtype}");
+        }
+        assert_ne!(plain.step.scaling().unwrap(), start);
+        assert!(plain.bits() == recorded.bits(), "{dtype}");
     }
 }
 

@@ -207,6 +207,9 @@ fn treatment(settings: &Settings) -> String {
     if let Some(pool) = &settings.pool {
         words.push(format!("pool {pool}"));
     }
+    if let Some(dtype) = settings.dtype.as_ref().filter(|dtype| *dtype != "f32") {
+        words.push(format!("in {dtype}"));
+    }
     words.join(", ")
 }
 

@@ -70,13 +70,24 @@ impl Sgd {
         for (slot, leaf) in leaves {
             found.extend(gradients.take(&leaf).map(|gradient| (slot, gradient)));
         }
+        self.update(step, store, found, scale)
+    }
+
+    /// As [`Sgd::step`], with gradients that are no longer on a tape.
+    pub fn update(
+        &mut self,
+        step: Step,
+        store: &mut Store,
+        gradients: Vec<(Slot, Tensor)>,
+        scale: &mut LossScale,
+    ) -> Result<()> {
         match store.device() == Device::Cpu || store.dtype() == DType::F64 {
-            true => self.step_on_host(step, store, &found, scale),
-            false => self.step_by_kernels(step, store, found, scale),
+            true => self.update_on_host(step, store, &gradients, scale),
+            false => self.update_by_kernels(step, store, gradients, scale),
         }
     }
 
-    fn step_on_host(
+    fn update_on_host(
         &mut self,
         step: Step,
         store: &mut Store,
@@ -99,7 +110,7 @@ impl Sgd {
         Ok(())
     }
 
-    fn step_by_kernels(
+    fn update_by_kernels(
         &mut self,
         step: Step,
         store: &mut Store,
