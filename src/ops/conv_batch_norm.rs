@@ -71,11 +71,13 @@ impl ConvBatchNorm {
             };
             let shape = self.conv.output_shape(&shapes(inputs))?;
             let mut z = Tensor::empty(shape, x.dtype(), x.device())?;
-            // What this cannot do, the convolution by itself does or says why not.
-            if product::stays_whole(NAME, &g, &z)
-                && let Ok(statistics) = product::forward(NAME, &g, [x, w], with, &mut z)
-            {
-                return Ok((z, statistics));
+            if product::stays_whole(NAME, &g, &z) {
+                match product::forward(NAME, &g, [x, w], with, &mut z) {
+                    Ok(statistics) => return Ok((z, statistics)),
+                    // What this cannot do, the convolution by itself does or says why not.
+                    Err(Error::Shape { .. } | Error::DType { .. }) => {}
+                    Err(failure) => return Err(failure),
+                }
             }
         }
         let z = self.conv.forward(inputs, &mut Saved::default())?;
