@@ -241,11 +241,15 @@ pub fn accuracy_over_bits(curves: &[Curve]) -> Result<String> {
     chart(&axes, &lines)
 }
 
-/// Accuracy over the layers of one network, a curve for each way of shuffling (its name, and accuracy and
-/// half a confidence interval where it was measured); level lines for the untouched network and for guessing.
+/// A curve over layers: its name, and accuracy and half a confidence interval at each layer where it
+/// was measured.
+pub type LayerCurve = (String, Vec<Option<(f64, f64)>>);
+
+/// Accuracy over the layers of one network, a curve for each way of shuffling; level lines for the
+/// untouched network and for guessing.
 pub fn accuracy_over_layers(
     layers: &[u32],
-    curves: &[(String, Vec<Option<(f64, f64)>>)],
+    curves: &[LayerCurve],
     [untouched, chance]: [f64; 2],
 ) -> Result<String> {
     let last = layers.len().saturating_sub(1).max(1) as f64;

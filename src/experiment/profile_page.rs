@@ -61,9 +61,9 @@ pub fn html(profile: &Profile) -> Result<String> {
     page += "<h2>Table</h2>";
     table(&mut page, profile);
     skipped(&mut page, profile);
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<h2>Do it again</h2><pre>{}</pre><p>SHA-256 of the weights: {}</p></body></html>\n",
+        "<h2>Do it again</h2><pre>{}</pre><p>SHA-256 of the weights: {}</p></body></html>",
         escape(&profile.command),
         profile.weights_sha256
     );
