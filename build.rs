@@ -1,4 +1,5 @@
-//! Compiles `kernels/*.cu` twice: with nvcc for GPUs, with the host's C++ compiler for the emulator.
+//! Compiles `kernels/*.cu` twice: with nvcc for GPUs, with the host's C++ compiler for the emulator. So are
+//! kernels of your own, in the folder that `WHATWHERE_KERNELS` names (docs/your_own_kernel.md).
 //!
 //! Neither compiler has to be there. What is missing is said in one line and left out, and the crate
 //! still builds and runs on the CPU (docs/kernels.md, "Building").
@@ -34,7 +35,22 @@ fn main() -> ExitCode {
 fn build() -> Result<(), String> {
     let out = std::env::var_os("OUT_DIR").map(PathBuf::from);
     let out = out.ok_or("OUT_DIR is not set: run cargo, not build.rs")?;
-    let sources = kernel_sources(Path::new("kernels"))?;
+    let mut sources = kernel_sources(Path::new("kernels"))?;
+    println!("cargo::rerun-if-env-changed=WHATWHERE_KERNELS");
+    if let Some(folder) = std::env::var_os("WHATWHERE_KERNELS").filter(|name| !name.is_empty()) {
+        let folder = PathBuf::from(folder);
+        println!("cargo::rerun-if-changed={}", folder.display());
+        for source in kernel_sources(&folder)? {
+            let name = compile::stem(&source);
+            if sources.iter().any(|known| compile::stem(known) == name) {
+                let path = source.display();
+                return Err(format!(
+                    "{path}: there is a kernel file of that name already"
+                ));
+            }
+            sources.push(source);
+        }
+    }
     nvcc::build(&sources, &out)?;
     emulator::build(&sources, &out)
 }

@@ -139,6 +139,11 @@ pub fn version_of(compiler: &Path) -> Option<String> {
         .then(|| String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
+/// What a kernel outside `kernels/` needs to find the headers there.
+pub fn headers_for(source: &Path) -> Option<String> {
+    (!source.starts_with("kernels")).then(|| "-Ikernels".to_owned())
+}
+
 /// The file's name without folder and extension.
 pub fn stem(path: &Path) -> String {
     path.file_stem()

@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::compile::{Task, run_all, stem, version_of};
+use crate::compile::{Task, headers_for, run_all, stem, version_of};
 
 const FOLDER: &str = "kernels/emulator";
 /// Calls a function before every access to memory; the functions are in checks.cpp.
@@ -145,6 +145,7 @@ fn tasks(
             .iter()
             .cloned()
             .chain(more.iter().map(|a| a.to_string()))
+            .chain(headers_for(&source))
             .collect(),
         output: out.join(format!("emulator_{}.o", stem(&source))),
         source,

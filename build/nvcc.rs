@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::compile::{Task, run_all, stem, version_of};
+use crate::compile::{Task, headers_for, run_all, stem, version_of};
 
 /// Machine code for Ampere and Hopper, and PTX that the driver translates for anything newer.
 ///
@@ -53,7 +53,9 @@ pub fn build(sources: &[PathBuf], out: &Path) -> Result<(), String> {
         .map(|source| Task {
             compiler: nvcc.clone(),
             version: version.clone(),
-            arguments: FLAGS.iter().map(|flag| flag.to_string()).collect(),
+            arguments: (FLAGS.iter().map(|flag| flag.to_string()))
+                .chain(headers_for(source))
+                .collect(),
             source: source.clone(),
             output: out.join(stem(source) + ".fatbin"),
         })

@@ -92,3 +92,18 @@ fn train_in_code() {
             .all(|file| file.starts_with(folder.path()) && file.is_file())
     );
 }
+
+/// A kernel of one's own passes on every device there is.
+#[test]
+fn your_own_kernel() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = output("your_own_kernel", folder.path());
+    let rows: Vec<&str> = text.lines().filter(|l| l.starts_with("gate")).collect();
+    let least = if whatwhere::kernels::emulator::is_available() {
+        3
+    } else {
+        2
+    };
+    assert!(rows.len() >= least, "{text}");
+    assert!(rows.iter().all(|row| row.ends_with("pass")), "{text}");
+}

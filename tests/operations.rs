@@ -1,14 +1,11 @@
-//! Every operation, by its declaration: contract, gradients, adjoints, precision; and wrong
-//! operations, each of which must be caught.
+//! Every operation, by its declaration: contract, gradients, adjoints, precision, on declared and on
+//! random cases. Wrong operations, and what is no operation at all: tests/mutations.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use whatwhere::Result;
-use whatwhere::check::{self, Method, Report, Verdict};
+use whatwhere::check;
 use whatwhere::device::Device;
-use whatwhere::ops::{self, Case, Cost, Draw, Input, Operation, Output, Saved};
+use whatwhere::ops::{self, Draw};
 use whatwhere::rng::{Key, Purpose};
-use whatwhere::tensor::{DType, Shape, Tensor};
+use whatwhere::tensor::{DType, Shape};
 
 #[test]
 fn every_declared_operation_passes() {
@@ -18,6 +15,78 @@ fn every_declared_operation_passes() {
                 assert!(report.passed(), "{report}");
             }
         }
+    }
+}
+
+/// `whatwhere gradcheck --cases 12 --device cpu`, but for what it prints.
+#[test]
+fn random_cases_pass() {
+    for declaration in ops::declarations() {
+        for index in 0..12 {
+            let choices = check::choices(&declaration, 1, index);
+            let case = check::case_of(&declaration, &choices);
+            let report = check::case(&case, declaration.linear, 1).unwrap();
+            assert!(report.passed(), "{choices:?}: {report}");
+        }
+    }
+}
+
+/// The loss of VGG and ResNet under every intervention: the tape against differences, f32 against f64.
+#[test]
+fn networks_pass() {
+    let cases = check::network_cases().unwrap();
+    assert!(cases.len() > 30);
+    for case in cases {
+        let wide = case.run(1).unwrap();
+        assert!(wide.passed(), "{wide}");
+        let narrow = case.run_on(Device::Cpu, DType::F32, 1).unwrap();
+        assert!(narrow.passed(), "{narrow}");
+    }
+}
+
+/// The program: exit code, table, JSON and page.
+#[test]
+fn the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_whatwhere");
+        let output = std::process::Command::new(program)
+            .current_dir(folder.path())
+            .arg("gradcheck")
+            .args(arguments)
+            .output()
+            .unwrap();
+        let [out, err] = [output.stdout, output.stderr].map(|b| String::from_utf8(b).unwrap());
+        (output.status.code(), out + &err)
+    };
+    let relu = ["--op", "relu", "--device", "cpu", "--cases", "3"];
+    let (code, said) = run(&[&relu[..], &["--json", "t.json", "--html", "t.html"]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("relu") && said.contains("pass"), "{said}");
+    let json = std::fs::read_to_string(folder.path().join("t.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["rows"].as_array().unwrap().len(), 2);
+    assert_eq!(json["rows"][0]["cases"], 5);
+    let page = std::fs::read_to_string(folder.path().join("t.html")).unwrap();
+    assert!(page.contains("and every one passed"));
+    let (code, said) = run(&[&relu[..4], &["--case", "drawn:1.2.3", "--dtype", "f64"]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    for (wrong, says) in [
+        (&["--op", "tanh"][..], "known: conv2d"),
+        (
+            &["--op", "relu", "--case", "declared:99"],
+            "declares 2 cases",
+        ),
+        (&["--op", "relu", "--case", "x"], "declared:INDEX"),
+        (
+            &["--device", "cpu", "--dtype", "bf16"],
+            "the CPU has f64 and f32",
+        ),
+        (&["--dtype", "f8"], "known: f64"),
+    ] {
+        let (code, said) = run(wrong);
+        assert!(code == Some(1) || code == Some(2), "{wrong:?}: {said}");
+        assert!(said.contains(says), "{wrong:?}: {said}");
     }
 }
 
@@ -63,270 +132,5 @@ fn documented_table_is_current() {
             text == current,
             "{path} is stale: run this test with UPDATE=1"
         );
-    }
-}
-
-/// An operation with its result or its gradients spoilt.
-struct Mutant {
-    inner: Box<dyn Operation>,
-    value: fn(Tensor) -> Tensor,
-    gradients: fn(Vec<Option<Tensor>>) -> Vec<Option<Tensor>>,
-}
-
-impl std::fmt::Debug for Mutant {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "wrong {:?}", self.inner)
-    }
-}
-
-impl Operation for Mutant {
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape> {
-        self.inner.output_shape(inputs)
-    }
-    fn forward(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        let Output { value, aux } = self.inner.forward(inputs, saved)?;
-        let value = (self.value)(value);
-        Ok(Output { value, aux })
-    }
-    fn vjp(&self, saved: Saved, dy: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        Ok((self.gradients)(self.inner.vjp(saved, dy, wanted)?))
-    }
-    fn cost(&self, inputs: &[&Shape]) -> Cost {
-        self.inner.cost(inputs)
-    }
-}
-
-/// Every element changed by `f`, which sees its flat index.
-fn mapped(t: Tensor, f: impl Fn(usize, f64) -> f64) -> Tensor {
-    let values = t.to_f64_vec().unwrap().into_iter().enumerate();
-    let values: Vec<f64> = values.map(|(i, v)| f(i, v)).collect();
-    let wide = Tensor::from_slice(t.shape(), &values, Device::cpu()).unwrap();
-    wide.cast(t.dtype()).unwrap()
-}
-
-fn first(gradients: Vec<Option<Tensor>>, f: impl Fn(Tensor) -> Tensor) -> Vec<Option<Tensor>> {
-    let mut gradients = gradients.into_iter();
-    let spoilt = gradients.next().flatten().map(f);
-    std::iter::once(spoilt).chain(gradients).collect()
-}
-
-/// Reports of an operation on these inputs, spoilt, on twenty seeds.
-fn reports(
-    inner: impl Operation,
-    inputs: &[Input],
-    value: fn(Tensor) -> Tensor,
-    gradients: fn(Vec<Option<Tensor>>) -> Vec<Option<Tensor>>,
-) -> Vec<Report> {
-    let mutant = Mutant {
-        inner: Box::new(inner),
-        value,
-        gradients,
-    };
-    let case = Case::new(mutant, inputs);
-    let seeds = 0..20;
-    seeds
-        .map(|seed| check::case(&case, false, seed).unwrap())
-        .collect()
-}
-
-fn assert_caught_by(method: Method, reports: Vec<Report>) {
-    for report in reports {
-        let mut findings = report.findings.iter().filter(|f| f.method == method);
-        let caught = findings.any(|f| matches!(f.verdict, Verdict::Mismatch(_)));
-        assert!(caught, "{method:?} did not catch {report}");
-    }
-}
-
-fn normal(shape: impl Into<Shape>) -> Input {
-    Input::normal(shape)
-}
-
-fn same<T>(x: T) -> T {
-    x
-}
-
-/// Wrong gradients, each of a kind that was seen in the wild.
-#[test]
-fn wrong_gradients_are_caught() {
-    use whatwhere::ops::conv2d::Conv2d;
-    use whatwhere::ops::global_avg_pool::GlobalAvgPool;
-    use whatwhere::ops::max_pool2d::MaxPool2d;
-    use whatwhere::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
-    let caught = |reports| assert_caught_by(Method::CentralDifferences, reports);
-
-    // The mean without its 1/(H·W).
-    let map = [normal([2, 3, 4, 5])];
-    caught(reports(GlobalAvgPool, &map, same, |g| {
-        first(g, |dx| mapped(dx, |_, v| 12.0 * v))
-    }));
-    // The filter's gradient with rows and columns exchanged.
-    let conv = [normal([2, 5, 5, 3]), normal([4, 3, 3, 3])];
-    caught(reports(Conv2d::new().padding(1), &conv, same, |mut g| {
-        let dw = g[1].take();
-        g[1] = dw.map(|dw| dw.permute4([0, 2, 1, 3]).unwrap());
-        g
-    }));
-    // Padding off by one: the map's gradient moved by a pixel.
-    caught(reports(Conv2d::new().padding(1), &conv, same, |g| {
-        first(g, |dx| {
-            let values = dx.to_f64_vec().unwrap();
-            let moved = |i: usize| values[(i + 3) % values.len()];
-            mapped(dx, |i, _| moved(i))
-        })
-    }));
-    // += for =: the gradient counted twice in one channel.
-    let spread = [Input::spread([2, 4, 6, 5])];
-    caught(reports(MaxPool2d::new(2), &spread, same, |g| {
-        first(g, |dx| {
-            mapped(dx, |i, v| if i % 5 == 2 { 2.0 * v } else { v })
-        })
-    }));
-    // One part in ten thousand.
-    caught(reports(GlobalAvgPool, &map, same, |g| {
-        first(g, |dx| mapped(dx, |_, v| 1.0001 * v))
-    }));
-    // The gradient left out.
-    let labels = Input::Labels {
-        shape: [7].into(),
-        classes: 5,
-        ignore: Some(255),
-    };
-    let loss = SoftmaxCrossEntropy {
-        ignore_index: Some(255),
-        ..Default::default()
-    };
-    let logits = [normal([7, 5]), labels];
-    caught(reports(loss.clone(), &logits, same, |g| {
-        first(g, |dz| mapped(dz, |_, _| 0.0))
-    }));
-    // Ignored rows counted in the mean.
-    caught(reports(loss, &logits, same, |g| {
-        first(g, |dz| {
-            let counted = dz.to_f64_vec().unwrap();
-            let counted = counted
-                .chunks(5)
-                .filter(|row| row.iter().any(|v| *v != 0.0));
-            let share = counted.count() as f64 / 7.0;
-            mapped(dz, |i, v| {
-                if share < 1.0 {
-                    share * v
-                } else {
-                    v + (i == 0) as u8 as f64
-                }
-            })
-        })
-    }));
-}
-
-/// The forward permutation used backward is invisible to a sum, and caught by both methods here.
-#[test]
-fn forward_permutation_in_the_backward_pass_is_caught() {
-    use whatwhere::ops::spatial_shuffle::{Mode, SpatialShuffle};
-    let shuffle = || SpatialShuffle::new(Mode::Shuffle, Key::new(3, Purpose::Check, 1, 2));
-    let spoil = |gradients: Vec<Option<Tensor>>| {
-        first(gradients, |dx| {
-            // Two more forward shuffles turn π⁻¹ into π.
-            let key = Key::new(3, Purpose::Check, 1, 2);
-            let op = SpatialShuffle::new(Mode::Shuffle, key);
-            let forward = |x: &Tensor| op.forward(&[x], &mut Saved::default()).unwrap().value;
-            forward(&forward(&dx))
-        })
-    };
-    let map = [normal([2, 3, 4, 5])];
-    assert_caught_by(
-        Method::CentralDifferences,
-        reports(shuffle(), &map, same, spoil),
-    );
-    let mutant = Mutant {
-        inner: Box::new(shuffle()),
-        value: same,
-        gradients: spoil,
-    };
-    let report = check::case(&Case::new(mutant, map), true, 1).unwrap();
-    assert_caught_by(Method::AdjointIdentity, vec![report]);
-}
-
-#[test]
-fn broken_contracts_are_caught() {
-    use whatwhere::ops::add::Add;
-    use whatwhere::ops::relu::Relu;
-    let x = [Input::spread([2, 3, 5])];
-    let caught = assert_caught_by;
-    // A gradient of the wrong shape, a missing one, one too many.
-    caught(
-        Method::Shapes,
-        reports(Relu, &x, same, |g| first(g, |dx| dx.reshape([30]).unwrap())),
-    );
-    caught(Method::Shapes, reports(Relu, &x, same, |_| vec![None]));
-    caught(
-        Method::Shapes,
-        reports(Relu, &x, same, |mut g| {
-            g.push(None);
-            g
-        }),
-    );
-    // A value of another shape than promised.
-    caught(
-        Method::Shapes,
-        reports(Relu, &x, |y| y.reshape([30]).unwrap(), same),
-    );
-    // An element nobody writes.
-    caught(
-        Method::Written,
-        reports(
-            Relu,
-            &x,
-            |y| {
-                let fresh = y.empty_like().unwrap().to_f64_vec().unwrap();
-                mapped(y, |i, v| if i == 17 { fresh[i] } else { v })
-            },
-            same,
-        ),
-    );
-    // Another result at every call.
-    caught(
-        Method::Determinism,
-        reports(
-            Relu,
-            &x,
-            |y| {
-                static CALLS: AtomicU32 = AtomicU32::new(0);
-                let call = CALLS.fetch_add(1, Ordering::Relaxed);
-                mapped(y, |i, v| if i == 3 { v + 1e-3 * call as f64 } else { v })
-            },
-            same,
-        ),
-    );
-    // Single precision with the digits of half precision.
-    let pair = [normal([2, 3, 5]), normal([2, 3, 5])];
-    caught(
-        Method::Precision,
-        reports(
-            Add,
-            &pair,
-            |y| match y.dtype() {
-                DType::F32 => y.cast(DType::BF16).unwrap().cast(DType::F32).unwrap(),
-                _ => y,
-            },
-            same,
-        ),
-    );
-}
-
-/// What a check cannot see is no pass: a gradient that vanishes for every input.
-#[test]
-fn an_invisible_gradient_is_unchecked() {
-    use whatwhere::ops::relu::Relu;
-    let reports = reports(
-        Relu,
-        &[Input::spread([6])],
-        |y| mapped(y, |_, _| 0.0),
-        |g| first(g, |dx| mapped(dx, |_, _| 0.0)),
-    );
-    for report in reports {
-        assert!(!report.passed() && !report.mismatched(), "{report}");
     }
 }

@@ -1,58 +1,72 @@
-//! What holds for every operation: shapes, complete writes, bit-equal runs.
+//! What holds for every function everywhere: shapes, complete and finite results, bit-equal runs.
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::{Finding, Method, Run, Subject, Verdict, direction, index_of};
-use crate::ops::shapes;
+use super::subject::{Check, Run, Target, direction, no_point, not_finite};
+use super::verdict::{Finding, Method, Verdict, index_of};
 use crate::tensor::{DType, Tensor};
 use crate::{Error, Result};
 
+/// How often a function runs on the same inputs.
+const RUNS: usize = 3;
+
+const ALL: &str = "value and gradients";
+
 /// Shapes first; the rest only where these are right.
-pub(super) fn check(subject: &Subject) -> Result<Vec<Finding>> {
-    let inputs = subject.inputs(0, DType::F32)?;
-    let value = subject.value(&inputs)?;
-    let cotangent = direction(value.shape(), &mut subject.stream(1))?.cast(value.dtype())?;
-    let wanted = subject.wanted();
-    let run = subject.run(&inputs, &cotangent, &wanted)?;
-    let shapes = verdict(wrong_shape(subject, &inputs, &run)?);
-    let sound = shapes == Verdict::Pass(0.0);
-    let mut findings = vec![finding(Method::Shapes, "value and gradients", shapes)];
+pub(super) fn check(subject: &Check, target: Target) -> Result<Vec<Finding>> {
+    let inputs = subject.inputs_on(0, target)?;
+    if let Some(why) = unusable(subject, &inputs)? {
+        return Ok(no_point(why));
+    }
+    let shape = subject.value_shape(&inputs)?;
+    if shape.is_empty() {
+        return Ok(no_point(format!(
+            "the value of shape {shape} has no element"
+        )));
+    }
+    let cotangent = target.place(&direction(&shape, &mut subject.stream(1))?)?;
+    let run = subject.evaluate(&inputs, &cotangent)?;
+    let fault = match elsewhere(&run, target) {
+        None => wrong_shape(subject, &inputs, &run)?,
+        fault => fault,
+    };
+    let sound = fault.is_none();
+    let mut findings = vec![Finding::new(Method::Shapes, ALL, Verdict::of(fault))];
     if sound {
-        findings.push(finding(
-            Method::Written,
-            "value and gradients",
-            verdict(unwritten(&run)?),
-        ));
-        findings.push(finding(
-            Method::Determinism,
-            "value and gradients",
-            verdict(varying(subject, &inputs, &cotangent, &run)?),
-        ));
+        let written = Verdict::of(unwritten(&run)?);
+        findings.push(Finding::new(Method::Written, ALL, written));
+        let mut varies = None;
+        for _ in 1..RUNS {
+            let again = subject.evaluate(&inputs, &cotangent)?;
+            varies = varies.or(run.first_difference(&again)?);
+        }
+        let varies = varies.map(|what| format!("{what} differs between two runs"));
+        findings.push(Finding::new(Method::Determinism, ALL, Verdict::of(varies)));
     }
     Ok(findings)
 }
 
-pub(super) fn finding(method: Method, subject: &str, verdict: Verdict) -> Finding {
-    Finding {
-        method,
-        subject: subject.to_owned(),
-        verdict,
+/// Why nothing can be checked at these inputs.
+fn unusable(subject: &Check, inputs: &[Tensor]) -> Result<Option<String>> {
+    if subject.differentiable().next().is_none() {
+        return Ok(Some("no input is differentiable".into()));
     }
+    for (i, input) in inputs.iter().enumerate() {
+        if input.is_empty() {
+            let shape = input.shape();
+            return Ok(Some(format!("input {i} of shape {shape} has no element")));
+        }
+        if let Some(what) = not_finite(&format!("input {i}"), input)? {
+            return Ok(Some(what));
+        }
+    }
+    Ok(None)
 }
 
-/// These checks are exact: a fault in words, or none.
-pub(super) fn verdict(fault: Option<String>) -> Verdict {
-    fault.map_or(Verdict::Pass(0.0), Verdict::Mismatch)
-}
-
-pub(super) fn wrong_shape(
-    subject: &Subject,
-    inputs: &[Tensor],
-    run: &Run,
-) -> Result<Option<String>> {
-    let inputs: Vec<&Tensor> = inputs.iter().collect();
-    let promised = subject.op().output_shape(&shapes(&inputs))?;
-    if run.value.shape() != &promised {
+fn wrong_shape(subject: &Check, inputs: &[Tensor], run: &Run) -> Result<Option<String>> {
+    if let Some(promised) = subject.promised(inputs)?
+        && run.value.shape() != &promised
+    {
         let found = run.value.shape();
         return Ok(Some(format!("promised shape {promised}, returned {found}")));
     }
@@ -77,46 +91,67 @@ pub(super) fn wrong_shape(
     Ok(None)
 }
 
-/// The first element that is NaN, as new memory is.
-pub(super) fn unwritten(run: &Run) -> Result<Option<String>> {
+/// The first result that is not on the target's device.
+fn elsewhere(run: &Run, target: Target) -> Option<String> {
+    let mut parts = run.parts().into_iter();
+    let (name, tensor) = parts.find(|(_, tensor)| tensor.device() != target.device)?;
+    let (found, wanted) = (tensor.device(), target.device);
+    Some(format!("{name} is on {found}, not on {wanted}"))
+}
+
+/// The first element that is NaN, as new memory is, or infinite.
+fn unwritten(run: &Run) -> Result<Option<String>> {
     for (name, tensor) in run.parts() {
-        let bad = tensor.to_f64_vec()?.iter().position(|v| v.is_nan());
-        if let Some(flat) = bad {
-            let index = index_of(tensor.shape(), flat);
-            return Ok(Some(format!("{name}{index:?} is unwritten memory or NaN")));
+        if tensor.dtype() == DType::I32 {
+            continue;
         }
+        let values = tensor.to_f64_vec()?;
+        let Some(flat) = values.iter().position(|v| !v.is_finite()) else {
+            continue;
+        };
+        let index = index_of(tensor.shape(), flat);
+        let what = match values[flat].is_nan() {
+            true => "unwritten memory or NaN",
+            false => "infinite",
+        };
+        return Ok(Some(format!("{name}{index:?} is {what}")));
     }
     Ok(None)
 }
 
-/// The first difference between this run and others that should be bit-equal.
+/// The same bits on any number of threads, and for each gradient wanted alone.
+pub(super) fn threads(subject: &Check) -> Result<Vec<Finding>> {
+    let inputs = subject.inputs(0, DType::F32)?;
+    let shape = subject.value_shape(&inputs)?;
+    let cotangent = direction(&shape, &mut subject.stream(1))?.cast(DType::F32)?;
+    let run = subject.evaluate(&inputs, &cotangent)?;
+    let fault = varying(subject, &inputs, &cotangent, &run)?;
+    let subject = "value and gradients on 1, 2 and 3 threads";
+    Ok(vec![Finding::new(
+        Method::Determinism,
+        subject,
+        Verdict::of(fault),
+    )])
+}
+
 fn varying(
-    subject: &Subject,
+    subject: &Check,
     inputs: &[Tensor],
     cotangent: &Tensor,
     run: &Run,
 ) -> Result<Option<String>> {
-    let wanted = subject.wanted();
-    let again = |wanted: &[bool]| subject.run(inputs, cotangent, wanted);
-    if let Some(what) = run.first_difference(&again(&wanted)?)? {
-        return Ok(Some(format!("{what} differs between two runs")));
-    }
     for threads in 1..=3 {
-        let other = pool(threads)?.install(|| again(&wanted))?;
+        let other = pool(threads)?.install(|| subject.evaluate(inputs, cotangent))?;
         if let Some(what) = run.first_difference(&other)? {
             return Ok(Some(format!("{what} differs on {threads} threads")));
         }
     }
     for input in subject.differentiable() {
-        let mut alone = vec![false; wanted.len()];
-        alone[input] = true;
-        let other = again(&alone)?;
-        let of = |run: &Run| {
-            let bytes = |g: &Tensor| Ok(g.on_host()?.as_bytes()?.to_vec());
-            run.gradients[input].as_ref().map(bytes).transpose()
-        };
-        let (alone, together): (Result<_>, Result<_>) = (of(&other), of(run));
-        if alone? != together? {
+        let mut wanted = vec![false; inputs.len()];
+        wanted[input] = true;
+        let alone = subject.evaluate_wanted(inputs, cotangent, &wanted)?;
+        let of = |run: &Run| Ok::<_, Error>(run.gradient(input)?.on_host()?.as_bytes()?.to_vec());
+        if of(&alone)? != of(run)? {
             let what = format!("the gradient of input {input} differs when wanted alone");
             return Ok(Some(what));
         }
@@ -124,33 +159,16 @@ fn varying(
     Ok(None)
 }
 
-fn pool(threads: usize) -> Result<ThreadPool> {
-    let built = ThreadPoolBuilder::new().num_threads(threads).build();
-    built.map_err(|e| Error::setting("threads", threads, e.to_string()))
-}
-
-impl Run {
-    /// Everything that was computed, with names.
-    pub(super) fn parts(&self) -> Vec<(String, &Tensor)> {
-        let mut parts = vec![("value".to_owned(), &self.value)];
-        let aux = self.aux.iter().enumerate();
-        parts.extend(aux.map(|(i, t)| (format!("side result {i}"), t)));
-        let gradients = self.gradients.iter().enumerate();
-        parts.extend(gradients.filter_map(|(i, g)| Some((format!("gradient {i}"), g.as_ref()?))));
-        parts
+fn pool(threads: usize) -> Result<&'static ThreadPool> {
+    static POOLS: [std::sync::OnceLock<ThreadPool>; 3] = [const { std::sync::OnceLock::new() }; 3];
+    let place = &POOLS[threads - 1];
+    if place.get().is_none() {
+        let built = ThreadPoolBuilder::new().num_threads(threads).build();
+        let built = built.map_err(|e| Error::setting("threads", threads, e.to_string()))?;
+        // Another thread may have been faster; its pool serves as well.
+        let _ = place.set(built);
     }
-
-    pub(super) fn first_difference(&self, other: &Run) -> Result<Option<String>> {
-        let (a, b) = (self.parts(), other.parts());
-        if a.len() != b.len() {
-            return Ok(Some("the number of results".into()));
-        }
-        for ((name, a), (_, b)) in a.into_iter().zip(b) {
-            let (x, y) = (a.on_host()?, b.on_host()?);
-            if a.shape() != b.shape() || x.as_bytes()? != y.as_bytes()? {
-                return Ok(Some(name));
-            }
-        }
-        Ok(None)
-    }
+    place
+        .get()
+        .ok_or_else(|| Error::setting("threads", threads, "no pool"))
 }

@@ -1,9 +1,11 @@
 //! A device and a dtype against the CPU in f64, on the same numbers; f32 on the CPU first of all.
 
-use super::{DRAWS, Finding, Method, Run, Subject, Target, Verdict, direction, index_of};
+use super::gradient::DRAWS;
+use super::subject::{Check, Run, Target, direction, largest, wide};
+use super::verdict::{Entry, Finding, Method, Verdict};
 use crate::Result;
 use crate::device::Device;
-use crate::ops::shapes;
+use crate::rng::Stream;
 use crate::tensor::{DType, Tensor};
 
 /// How many neighbours of the inputs are visited to see how much a rounding of them matters.
@@ -23,11 +25,10 @@ const AMPLIFIED: f64 = 8.0;
 /// errors of γ_K in its result and in its inputs: γ_K times the largest element, plus how far
 /// results move when every input moves by γ_K of itself, up or down at random. Inputs for which
 /// that decides nothing are drawn again.
-pub(super) fn check(subject: &Subject, target: Target) -> Result<Vec<Finding>> {
+pub(super) fn check(subject: &Check, target: Target) -> Result<Vec<Finding>> {
     let mut findings = attempt(subject, target, 0)?;
     for draw in 1..DRAWS {
-        let open = |f: &Finding| matches!(f.verdict, Verdict::Unchecked(_));
-        if !findings.iter().any(open) {
+        if !findings.iter().any(|f| f.verdict.is_unchecked()) {
             break;
         }
         findings = attempt(subject, target, draw)?;
@@ -35,26 +36,22 @@ pub(super) fn check(subject: &Subject, target: Target) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn attempt(subject: &Subject, target: Target, draw: u32) -> Result<Vec<Finding>> {
+fn attempt(subject: &Check, target: Target, draw: u32) -> Result<Vec<Finding>> {
     let inputs = subject.inputs(200 + draw, target.dtype)?;
-    let shape = subject
-        .op()
-        .output_shape(&shapes(&inputs.iter().collect::<Vec<_>>()))?;
+    let there: Vec<Tensor> = (inputs.iter().map(|x| target.place(x))).collect::<Result<_>>()?;
+    let shape = subject.value_shape(&there)?;
     let gamma = subject.gamma(&shape, target.dtype);
     let mut stream = subject.stream(300 + draw);
     let cotangent = direction(&shape, &mut stream)?.cast(target.dtype)?;
-    let run = |inputs: &[Tensor], cotangent| subject.run(inputs, cotangent, &subject.wanted());
 
-    let there = target.moved(&inputs)?;
-    let cotangent_there = cotangent.to_device(target.device)?;
-    let found = run(&there, &cotangent_there)?;
-    let exact: Vec<Tensor> = inputs.iter().map(widened).collect::<Result<_>>()?;
-    let wide_cotangent = widened(&cotangent)?;
-    let double = run(&exact, &wide_cotangent)?;
+    let found = subject.evaluate(&there, &target.place(&cotangent)?)?;
+    let exact: Vec<Tensor> = inputs.iter().map(wide).collect::<Result<_>>()?;
+    let cotangent = wide(&cotangent)?;
+    let double = subject.evaluate(&exact, &cotangent)?;
     let mut neighbours = Vec::new();
     for _ in 0..NEIGHBOURS {
-        let moved = exact.iter().map(|x| moved(x, gamma, &mut stream));
-        neighbours.push(run(&moved.collect::<Result<Vec<_>>>()?, &wide_cotangent)?);
+        let moved = exact.iter().map(|x| nudged(x, gamma, &mut stream));
+        neighbours.push(subject.evaluate(&moved.collect::<Result<Vec<_>>>()?, &cotangent)?);
     }
 
     let compare = |name: String, of: &dyn Fn(&Run) -> Option<Tensor>| -> Result<Option<Finding>> {
@@ -66,14 +63,12 @@ fn attempt(subject: &Subject, target: Target, draw: u32) -> Result<Vec<Finding>>
         for other in neighbours.iter().filter_map(of) {
             bound = bound.max(gamma * size + distance(&other, &expected)?);
         }
-        Ok(Some(Finding {
-            method: match target.device {
-                Device::Cpu => Method::Precision,
-                _ => Method::Device,
-            },
-            subject: name,
-            verdict: verdict(&found, &expected, [size, bound, gamma])?,
-        }))
+        let method = match target.device {
+            Device::Cpu => Method::Precision,
+            _ => Method::Device,
+        };
+        let verdict = verdict(&found, &expected, [size, bound, gamma])?;
+        Ok(Some(Finding::new(method, name, verdict)))
     };
     let mut findings = vec![compare("the value".into(), &|run| Some(run.value.clone()))?];
     for input in subject.differentiable() {
@@ -84,44 +79,29 @@ fn attempt(subject: &Subject, target: Target, draw: u32) -> Result<Vec<Finding>>
 }
 
 fn verdict(found: &Tensor, expected: &Tensor, [size, bound, gamma]: [f64; 3]) -> Result<Verdict> {
+    if size == 0.0 && largest(found)? == 0.0 {
+        return Ok(Verdict::Unchecked("all elements are zero".into()));
+    }
     let (dtype, device) = (found.dtype(), found.device());
-    if bound > DECISIVE.max(AMPLIFIED * gamma) * size {
+    if !matches!(bound <= DECISIVE.max(AMPLIFIED * gamma) * size, true) {
         return Ok(Verdict::Unchecked(format!(
             "{dtype} may be off by {bound:e}, elements are at most {size:e}"
         )));
     }
-    let mut worst = 0.0;
     let pairs = found.to_f64_vec()?.into_iter().zip(expected.to_f64_vec()?);
-    for (flat, (f, e)) in pairs.enumerate() {
-        let error = (f - e).abs();
-        if error > bound || error.is_nan() {
-            let index = index_of(expected.shape(), flat);
-            return Ok(Verdict::Mismatch(format!(
-                "entry {index:?}: {dtype} on {device} {f:e}, f64 {e:e} ± {bound:e}"
-            )));
-        }
-        worst = f64::max(worst, error);
-    }
-    Ok(Verdict::Pass(if worst > 0.0 { worst / bound } else { 0.0 }))
-}
-
-impl Target {
-    /// Copies of `tensors` on the device.
-    pub(super) fn moved(self, tensors: &[Tensor]) -> Result<Vec<Tensor>> {
-        tensors.iter().map(|t| t.to_device(self.device)).collect()
-    }
-}
-
-/// Real tensors as f64, labels as they are.
-fn widened(tensor: &Tensor) -> Result<Tensor> {
-    match tensor.dtype() {
-        DType::I32 => Ok(tensor.clone()),
-        _ => tensor.cast(DType::F64),
-    }
+    let shape = expected.shape();
+    let entries = (pairs.enumerate()).map(|(flat, (f, e))| Entry::new(shape, flat, [f, e, bound]));
+    Ok(match Verdict::of_entries(entries) {
+        Verdict::Mismatch { worst, .. } => Verdict::Mismatch {
+            what: format!("{dtype} on {device} is not f64 on the CPU"),
+            worst,
+        },
+        other => other,
+    })
 }
 
 /// Every element x as x·(1 ± `share`), the sign at random; labels as they are.
-fn moved(x: &Tensor, share: f64, stream: &mut crate::rng::Stream) -> Result<Tensor> {
+fn nudged(x: &Tensor, share: f64, stream: &mut Stream) -> Result<Tensor> {
     if x.dtype() != DType::F64 {
         return Ok(x.clone());
     }
@@ -131,11 +111,6 @@ fn moved(x: &Tensor, share: f64, stream: &mut crate::rng::Stream) -> Result<Tens
         .map(|v| v * factors[stream.below(2) as usize])
         .collect();
     Tensor::from_slice(x.shape(), &values, x.device())
-}
-
-fn largest(tensor: &Tensor) -> Result<f64> {
-    let values = tensor.to_f64_vec()?;
-    Ok(values.iter().fold(0.0, |max, v| max.max(v.abs())))
 }
 
 fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {

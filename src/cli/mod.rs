@@ -4,6 +4,7 @@ mod data;
 mod doctor;
 mod dry_run;
 mod eval;
+mod gradcheck;
 mod profile;
 mod progress;
 mod report;
@@ -59,6 +60,9 @@ enum Command {
     Data(data::DataArgs),
     /// Look at a file of weights, and give it other names
     Weights(weights::WeightsArgs),
+    /// Check gradients and kernels of every operation, on every device and in every dtype
+    #[command(args_override_self = false)]
+    Gradcheck(gradcheck::GradcheckArgs),
     /// Say what this machine has (driver, GPUs, libraries), what this build has, and what will be used
     Doctor(doctor::DoctorArgs),
 }
@@ -81,7 +85,7 @@ pub struct Ui {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error @ Error::Interrupted { .. }) => {
             note(error);
             ExitCode::from(INTERRUPTED)
@@ -93,7 +97,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<()> {
+fn run(cli: Cli) -> Result<ExitCode> {
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
     log.with_max_level(cli.ui.log_level).init();
     if let Some(threads) = cli.ui.threads {
@@ -113,7 +117,8 @@ fn run(cli: Cli) -> Result<()> {
         }
     });
     handler.map_err(|e| Error::setting("signals", "Ctrl-C", e.to_string()))?;
-    match cli.command {
+    let done = match cli.command {
+        Command::Gradcheck(args) => return gradcheck::run(args, &cli.ui),
         Command::Train(args) => train::run(args, &cli.ui),
         Command::Eval(args) => eval::run(args, &cli.ui),
         Command::Profile(args) => profile::run(args, &cli.ui),
@@ -122,7 +127,8 @@ fn run(cli: Cli) -> Result<()> {
         Command::Data(args) => data::run(args),
         Command::Weights(args) => weights::run(args),
         Command::Doctor(args) => doctor::run(args),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Writes a line of results to standard output. That nobody reads it any more (`| head`) is no error.

@@ -13,6 +13,7 @@ mod cuda;
 mod cuda;
 mod emulator;
 mod graph;
+mod guard;
 mod pool;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ pub use cpu::poison_new_buffers;
 pub use cuda::findings;
 pub use emulator::{emulator_schedule, set_emulator_schedule};
 pub use graph::Graph;
+pub use guard::Guarded;
 pub use pool::MemoryReport;
 
 use crate::kernels::Launch;
@@ -86,6 +88,20 @@ impl Device {
             Device::Emulator => emulator::launch(launch),
             Device::Cuda(index) => cuda::launch(index, launch),
         }
+    }
+
+    /// Runs a launch of a kernel of your own, as the crate runs its kernels: see
+    /// docs/your_own_kernel.md.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] names the kernel, its launch and what went wrong; a GPU may find out later.
+    ///
+    /// # Safety
+    /// The arguments are those of the kernel, in its order; its pointers lead to tensors on this device
+    /// that are alive and large enough, and what it writes was given by
+    /// [`Tensor::address_mut`](crate::tensor::Tensor::address_mut).
+    pub unsafe fn launch_kernel(self, launch: &Launch) -> Result<()> {
+        self.launch(launch)
     }
 
     /// Runs launches one after the other.
@@ -199,11 +215,7 @@ impl Device {
     /// Memory for `bytes` bytes with unspecified contents; NaN in the emulator, and known there to be
     /// unwritten.
     pub(crate) fn allocate(self, bytes: usize) -> Result<Buffer> {
-        Ok(match self {
-            Device::Cpu => Buffer::Cpu(cpu::Block::new(bytes)?),
-            Device::Emulator => Buffer::Emulator(emulator::Block::new(bytes)?),
-            Device::Cuda(index) => Buffer::Cuda(cuda::Block::new(index, bytes)?),
-        })
+        Buffer::new(self, bytes)
     }
 }
 

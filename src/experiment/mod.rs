@@ -12,7 +12,7 @@ mod settings;
 mod sweep;
 pub mod table;
 
-pub use environment::{COMMIT, Environment, processor};
+pub use environment::{COMMIT, Environment, command_line, processor};
 pub use precision::Precision;
 pub use run::{Run, RunSummary, read_history, read_settings, read_summary, write_json};
 pub use settings::{Settings, VERSION};

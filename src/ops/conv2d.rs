@@ -237,12 +237,22 @@ pub(super) const DECLARATION: Declaration = Declaration {
         let filter = [1, 3, 2, 5, 7];
         let [r, s] = [draw.pick(&filter), draw.pick(&filter)];
         let mut pair = |least, most| [draw.between(least, most), draw.between(least, most)];
-        let (stride, dilation) = (pair(1, 3), pair(1, 3));
-        // As much padding as a filter needs to fit into the map, and perhaps some more.
+        let (stride, mut dilation) = (pair(1, 3), pair(1, 3));
         let mut padding = pair(0, 3);
         for (axis, (taps, extent)) in [(r, x[1]), (s, x[2])].into_iter().enumerate() {
-            let missing = (dilation[axis] * (taps - 1) + 1).saturating_sub(extent);
-            padding[axis] = padding[axis].max(missing.div_ceil(2));
+            // As much padding as the filter needs to fit.
+            let missing = |step: usize| (step * (taps - 1) + 1).saturating_sub(extent).div_ceil(2);
+            padding[axis] = padding[axis].max(missing(dilation[axis]));
+            let (step, around) = (dilation[axis], padding[axis]);
+            let last = (extent + 2 * around - step * (taps - 1) - 1) / stride[axis];
+            let sees = |p: usize, tap: usize| {
+                (around..around + extent).contains(&(p * stride[axis] + tap * step))
+            };
+            // Taps may be so far apart that they all miss the map.
+            if !(0..=last).any(|p| (0..taps).any(|tap| sees(p, tap))) {
+                dilation[axis] = 1;
+                padding[axis] = padding[axis].min(taps - 1).max(missing(1));
+            }
         }
         let op = Conv2d {
             stride,

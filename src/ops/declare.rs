@@ -49,6 +49,8 @@ pub enum Input {
         /// The ignored label value; its share is about one in five, and never all.
         ignore: Option<i32>,
     },
+    /// These numbers, at every draw; the operation is differentiated with respect to them.
+    Given(Tensor),
 }
 
 impl Case {
@@ -82,6 +84,7 @@ impl Input {
             | Input::Spread(shape)
             | Input::Constant(shape)
             | Input::Labels { shape, .. } => shape,
+            Input::Given(values) => values.shape(),
         }
     }
 
@@ -102,7 +105,7 @@ impl Input {
         let least = match self {
             Input::Labels { .. } => return self.draw(stream, dtype, device),
             Input::Constant(_) => 1,
-            Input::Normal(_) | Input::Spread(_) => -3,
+            Input::Normal(_) | Input::Spread(_) | Input::Given(_) => -3,
         };
         let values: Vec<f64> = (0..self.shape().len())
             .map(|_| (least + stream.below((4 - least) as u32) as i32) as f64)
@@ -129,6 +132,7 @@ impl Input {
                     .collect();
                 Tensor::from_slice(shape, &values, device)?.cast(dtype)
             }
+            Input::Given(values) => values.cast(dtype)?.to_device(device),
             Input::Constant(_) => {
                 let values: Vec<f64> = (0..shape.len()).map(|_| 0.5 + stream.uniform()).collect();
                 Tensor::from_slice(shape, &values, device)?.cast(dtype)

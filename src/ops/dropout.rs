@@ -135,12 +135,19 @@ pub(super) const DECLARATION: Declaration = Declaration {
         ]
     },
     fuzz: |draw| {
-        let op = Dropout {
+        let mut op = Dropout {
             p: draw.pick(&[0.5, 0.1, 0.9, 0.0]),
             key: draw.key().into(),
             by_channel: draw.flag(),
         };
-        Case::new(op, [Input::normal(draw.map(6))])
+        let x = draw.map(6);
+        // Where everything is dropped there is nothing to see.
+        let ones = Tensor::full(x, 1.0f32, Device::Cpu);
+        let kept = ones.and_then(|x| op.forward(&[&x], &mut Saved::default())?.value.to_f64_vec());
+        if kept.is_ok_and(|kept| kept.iter().all(|&v| v == 0.0)) {
+            op.p = 0.0;
+        }
+        Case::new(op, [Input::normal(x)])
     },
 };
 
