@@ -284,7 +284,8 @@ pub(super) const DECLARATION: Declaration = Declaration {
             draw.between(3, 5),
             draw.between(1, 4),
             draw.between(1, 4),
-            draw.between(1, 9),
+            // Of a filter of one tap nothing is left by the normalisation but its sign.
+            draw.between(3, 9),
         ];
         let w = [draw.channels(), side, side, x[3]];
         let shuffle = SpatialShuffle {
