@@ -131,7 +131,8 @@ impl<'a> Point<'a> {
         let (found, bound) = (numeric.derivative, numeric.bound);
         let error = (analytic - found).abs();
         // Written so that a bound that is no number decides nothing.
-        if !matches!(bound <= decisive * size.max(found.abs()), true) {
+        let decided = bound <= decisive * size.max(found.abs());
+        if !decided {
             return Ok(Verdict::Unchecked(format!(
                 "the derivative {found:e} is known to ±{bound:e} only, against terms of size {size:e}"
             )));

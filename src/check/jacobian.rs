@@ -58,7 +58,8 @@ fn compare(subject: &Check, input: usize, inputs: &[Tensor]) -> Result<Verdict> 
         for (o, (row, &(quotient, uneven))) in rows.iter().zip(&column).enumerate() {
             let rounding = subject.rounding(value.shape(), DType::F64, terms[o]);
             let bound = uneven + rounding / step;
-            if !matches!(bound <= decisive(DType::F64) * largest, true) {
+            let decided = bound <= decisive(DType::F64) * largest;
+            if !decided {
                 return Ok(Verdict::Unchecked(format!(
                     "∂y[{o}]/∂x[{i}] = {quotient:e} is known to ±{bound:e} only: a kink is near"
                 )));

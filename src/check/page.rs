@@ -157,9 +157,9 @@ pub fn html(rows: &[Row], command: &str, machine: &str) -> String {
     for (name, what) in METHODS {
         let _ = write!(page, "<dt>{name}</dt><dd>{what}.</dd>");
     }
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "</dl><h2>Do it again</h2><pre>{}</pre><p>{}</p></body></html>\n",
+        "</dl><h2>Do it again</h2><pre>{}</pre><p>{}</p></body></html>",
         escape(command),
         escape(machine)
     );

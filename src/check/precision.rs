@@ -83,7 +83,8 @@ fn verdict(found: &Tensor, expected: &Tensor, [size, bound, gamma]: [f64; 3]) ->
         return Ok(Verdict::Unchecked("all elements are zero".into()));
     }
     let (dtype, device) = (found.dtype(), found.device());
-    if !matches!(bound <= DECISIVE.max(AMPLIFIED * gamma) * size, true) {
+    let decided = bound <= DECISIVE.max(AMPLIFIED * gamma) * size;
+    if !decided {
         return Ok(Verdict::Unchecked(format!(
             "{dtype} may be off by {bound:e}, elements are at most {size:e}"
         )));

@@ -1,4 +1,4 @@
-//! Launches of `kernels/gap_linear.cu`: y[n, k] = b[k] + Σ_c w[k, c] · m[n, c], m the means of maps.
+//! Launches of `kernels/gap_linear.cu`: y[n, k] = b\[k\] + Σ_c w[k, c] · m[n, c], m the means of maps.
 
 use super::elementwise::{pick, refuse_unaligned};
 use super::image::{Images, vector};

@@ -149,7 +149,7 @@ fn roundings(math: Math, terms: usize) -> f64 {
 
 /// Whether tensor cores do it: then there are two tiles to choose from.
 fn tiles(math: Math, sizes: Projection) -> &'static [usize] {
-    let whole = sizes.channels * math.dtype().size() % 16 == 0;
+    let whole = (sizes.channels * math.dtype().size()).is_multiple_of(16);
     if math != Math::F32 && whole {
         &[64, 256]
     } else {
