@@ -310,15 +310,17 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Brings the sums up to date.
+    /// Brings the sums and the loss scale up to date.
     fn read(&mut self) -> Result<()> {
         let sums = self.engine.read()?;
         if let Some(step) = sums.failed {
             return Err(self.diagnose(LOSS, step)?);
         }
-        if self.engine.step().scaling()?.is_some_and(|s| s.scale < 1.0) {
+        let scaling = self.engine.step().scaling()?;
+        if scaling.is_some_and(|s| s.scale < 1.0) {
             return Err(self.diagnose(GRADIENT, self.state.step - 1)?);
         }
+        self.state.scaling = scaling;
         self.state.loss_sum = sums.loss;
         self.state.correct = sums.right;
         self.read_at = self.state.step;
