@@ -261,14 +261,14 @@ impl<'a> Trainer<'a> {
             for given in feed.take(end - start) {
                 self.step(&given?)?;
                 let due = !self.engine.is_remote() || observer.due();
-                let stop = self.stop.load(Ordering::Relaxed);
-                let save = stop || self.saved_at.elapsed() >= self.recipe.checkpoint_every;
-                let unread = self.state.step - self.read_at;
-                if due || save || unread >= UNREAD {
+                let save = self.saved_at.elapsed() >= self.recipe.checkpoint_every;
+                if due || save || self.unread() >= UNREAD {
                     self.read()?;
                     observer.step(&self.progress());
                 }
-                if save {
+                // The observer may have asked for it.
+                let stop = self.stop.load(Ordering::Relaxed);
+                if save || stop {
                     self.save()?;
                 }
                 if stop {
@@ -387,7 +387,15 @@ impl<'a> Trainer<'a> {
         self.save()
     }
 
+    /// Steps since the sums were read.
+    fn unread(&self) -> u64 {
+        self.state.step - self.read_at
+    }
+
     fn save(&mut self) -> Result<()> {
+        if self.unread() > 0 {
+            self.read()?;
+        }
         let checkpoint = Checkpoint::in_folder(self.folder.join("checkpoint"));
         checkpoint.save(
             &self.network.store,
