@@ -7,7 +7,7 @@ use crate::tensor::{DType, Shape, Tensor};
 use crate::{Error, Result};
 
 /// How often inputs are drawn again before a quantity counts as unchecked.
-pub(super) const DRAWS: u32 = 5;
+pub(super) const DRAWS: u32 = 16;
 
 /// A bound of more than this share of the gradient decides nothing: a kink lies within the step.
 pub(super) fn decisive(dtype: DType) -> f64 {

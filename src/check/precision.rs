@@ -8,8 +8,9 @@ use crate::device::Device;
 use crate::rng::Stream;
 use crate::tensor::{DType, Tensor};
 
-/// How many neighbours of the inputs are visited to see how much a rounding of them matters.
-const NEIGHBOURS: u32 = 4;
+/// How many neighbours of the inputs are visited to see how much a rounding of them matters. A single one
+/// can miss that terms cancel, where it moves all of them the same way.
+const NEIGHBOURS: u32 = 8;
 
 /// A bound of more than this share of the largest element decides nothing: the inputs are
 /// ill-conditioned, or a kink lies among the neighbours. In half precision, whose roundings alone may
@@ -23,8 +24,8 @@ const AMPLIFIED: f64 = 8.0;
 ///
 /// The bound is that of an algorithm that is stable in the usual mixed sense, right up to relative
 /// errors of γ_K in its result and in its inputs: γ_K times the largest element, plus how far
-/// results move when every input moves by γ_K of itself, up or down at random. Inputs for which
-/// that decides nothing are drawn again.
+/// results move when every input and the cotangent move by γ_K of themselves, up or down at random.
+/// Inputs for which that decides nothing are drawn again.
 pub(super) fn check(subject: &Check, target: Target) -> Result<Vec<Finding>> {
     let mut findings = attempt(subject, target, 0)?;
     for draw in 1..DRAWS {
@@ -51,7 +52,9 @@ fn attempt(subject: &Check, target: Target, draw: u32) -> Result<Vec<Finding>> {
     let mut neighbours = Vec::new();
     for _ in 0..NEIGHBOURS {
         let moved = exact.iter().map(|x| nudged(x, gamma, &mut stream));
-        neighbours.push(subject.evaluate(&moved.collect::<Result<Vec<_>>>()?, &cotangent)?);
+        let moved = moved.collect::<Result<Vec<_>>>()?;
+        let cotangent = nudged(&cotangent, gamma, &mut stream)?;
+        neighbours.push(subject.evaluate(&moved, &cotangent)?);
     }
 
     let compare = |name: String, of: &dyn Fn(&Run) -> Option<Tensor>| -> Result<Option<Finding>> {

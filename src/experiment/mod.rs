@@ -5,7 +5,6 @@ pub mod paper;
 pub mod plot;
 mod precision;
 pub mod profile;
-mod profile_page;
 pub mod report;
 pub mod run;
 mod settings;

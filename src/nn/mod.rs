@@ -3,6 +3,7 @@
 mod fuse;
 mod layer;
 mod store;
+mod words;
 
 pub use fuse::{Step, forward, fusions, steps};
 pub use layer::{

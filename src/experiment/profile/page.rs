@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::plot;
-use super::profile::{Profile, Regime, Row};
-use super::report::{STYLE, escape, figure, plural};
+use super::{Profile, Regime, Row};
 use crate::Result;
+use crate::experiment::plot;
+use crate::experiment::report::{STYLE, escape, figure, plural};
 use crate::ops::spatial_shuffle::Mode;
 
 /// The page.
