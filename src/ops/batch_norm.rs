@@ -28,23 +28,31 @@ pub struct BatchNorm {
 
 const NAME: &str = "batch_norm";
 
-impl BatchNorm {
-    pub(super) fn settings(&self) -> Settings {
-        Settings {
-            training: self.training,
-            epsilon: self.epsilon,
-            relu: self.relu,
-        }
-    }
+/// A normalisation, alone or with what follows in the same pass.
+pub(super) trait Normalisation: Operation {
+    /// The forward pass on the CPU, in the dtype of all inputs.
+    fn run<T: Real>(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output>;
 
-    /// The forward pass; in training with the mean and biased variance of x where whoever made x has them,
-    /// on a device with kernels.
-    pub(super) fn forward_measured(
+    /// The same by kernels; in training with the mean and biased variance of x where they are known.
+    fn launch(
+        &self,
+        device: Device,
+        inputs: &[&Tensor],
+        statistics: Option<[Tensor; 2]>,
+        saved: &mut Saved,
+    ) -> Result<Output>;
+
+    /// The forward pass where the inputs are; in training with the mean and biased variance of x where
+    /// whoever made x has them, on a device with kernels.
+    fn forward_measured(
         &self,
         inputs: &[&Tensor],
         statistics: Option<[Tensor; 2]>,
         saved: &mut Saved,
-    ) -> Result<Output> {
+    ) -> Result<Output>
+    where
+        Self: Sized,
+    {
         self.output_shape(&super::shapes(inputs))?;
         if let Some(device) = kernel_device(inputs) {
             return match self.launch(device, inputs, statistics, saved) {
@@ -54,28 +62,24 @@ impl BatchNorm {
         }
         let x = inputs[0];
         for other in inputs {
-            same_kind(NAME, x, other)?;
+            same_kind(self.name(), x, other)?;
         }
-        with_real!(x.dtype(), NAME, T => self.run::<T>(inputs, saved))
+        with_real!(x.dtype(), self.name(), T => self.run::<T>(inputs, saved))
+    }
+}
+
+impl BatchNorm {
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            training: self.training,
+            epsilon: self.epsilon,
+            relu: self.relu,
+        }
     }
 
     /// Inputs without a residual.
     pub(super) fn arity(&self) -> usize {
         if self.training { 3 } else { 5 }
-    }
-
-    fn run<T: Real>(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        let found = Coefficients::on_cpu::<T>(self.settings(), inputs[0], &inputs[1..])?;
-        let mut y = result_of(self, inputs)?;
-        let residual = inputs.get(self.arity());
-        let more = residual.map(|r| r.data::<T>()).transpose()?;
-        let affine = found.affine::<T>(self.relu)?;
-        apply(inputs[0].data()?, &affine, more, y.data_mut()?);
-        self.keep(&found, inputs[0], residual.is_some(), &y, saved);
-        Ok(Output {
-            value: y,
-            aux: found.aux(self.training),
-        })
     }
 
     /// With a residual and a ReLU also the result: its gate cannot be had from x alone. A shape says that
@@ -116,8 +120,8 @@ impl BatchNorm {
         Ok(self.gradients(dx, [vector(&dgamma)?, vector(&sums)?], residual))
     }
 
-    /// In the order of the inputs.
-    fn gradients(
+    /// Gradients in the order of the inputs.
+    pub(super) fn gradients(
         &self,
         dx: Tensor,
         [dgamma, dbeta]: [Tensor; 2],
@@ -130,8 +134,21 @@ impl BatchNorm {
     }
 }
 
-/// By kernels. What belongs to a channel is f32 there, whatever the dtype of the values.
-impl BatchNorm {
+impl Normalisation for BatchNorm {
+    fn run<T: Real>(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        let found = Coefficients::on_cpu::<T>(self.settings(), inputs[0], &inputs[1..])?;
+        let mut y = result_of(self, inputs)?;
+        let residual = inputs.get(self.arity());
+        let more = residual.map(|r| r.data::<T>()).transpose()?;
+        let affine = found.affine::<T>(self.relu)?;
+        apply(inputs[0].data()?, &affine, more, y.data_mut()?);
+        self.keep(&found, inputs[0], residual.is_some(), &y, saved);
+        Ok(Output {
+            value: y,
+            aux: found.aux(self.training),
+        })
+    }
+
     fn launch(
         &self,
         device: Device,
@@ -160,7 +177,10 @@ impl BatchNorm {
             aux: found.aux(self.training),
         })
     }
+}
 
+/// By kernels. What belongs to a channel is f32 there, whatever the dtype of the values.
+impl BatchNorm {
     /// dγ, dβ, and what `dy` does not become: without a residual it becomes dx, with one and a ReLU too, and
     /// the gated gradient is the residual's; without a ReLU it is that as it stands, and dx is apart.
     fn launch_backward(

@@ -1,10 +1,10 @@
 //! Batch normalisation, ReLU and spatial shuffle in one pass over the maps.
 
-use super::batch_norm::{BatchNorm, refuse_scattered};
+use super::batch_norm::{BatchNorm, Normalisation, refuse_scattered};
 use super::fallback::{self, kernel_device};
 use super::normalise::{Coefficients, Slopes, rows_and_channels, vector};
 use super::spatial_shuffle::{Map, Mode, SpatialShuffle};
-use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, result_of, same_kind};
+use super::{Case, Cost, Declaration, Input, Operation, Output, Saved, result_of};
 use crate::cpu::batch_norm::{apply, backward_in_place, gradient_sums};
 use crate::cpu::batch_norm_shuffle as fused;
 use crate::device::Device;
@@ -40,52 +40,11 @@ impl BatchNormShuffle {
         }
     }
 
-    /// As [`BatchNorm::forward_measured`].
-    pub(super) fn forward_measured(
-        &self,
-        inputs: &[&Tensor],
-        statistics: Option<[Tensor; 2]>,
-        saved: &mut Saved,
-    ) -> Result<Output> {
-        self.output_shape(&super::shapes(inputs))?;
-        if let Some(device) = kernel_device(inputs) {
-            return match self.launch(device, inputs, statistics, saved) {
-                Ok(output) => Ok(output),
-                Err(why) => fallback::forward(self, inputs, saved, why),
-            };
-        }
-        let x = inputs[0];
-        for other in inputs {
-            same_kind(NAME, x, other)?;
-        }
-        with_real!(x.dtype(), NAME, T => self.run::<T>(inputs, saved))
-    }
-
     /// The table that all samples share, or its inverse; none where each has its own.
     fn table(&self, x: &Tensor, invert: bool) -> Result<Option<Vec<u32>>> {
         let [_, h, w, c] = x.shape().nhwc(NAME)?;
         let shared = !self.shuffle.per_sample;
         Ok(shared.then(|| self.shuffle.table_of(0, Map { h, w, c }, invert)))
-    }
-
-    fn run<T: Real>(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
-        let x = inputs[0];
-        let found = Coefficients::on_cpu::<T>(self.norm().settings(), x, &inputs[1..])?;
-        let affine = found.affine::<T>(true)?;
-        let mut y = result_of(self, inputs)?;
-        match self.table(x, false)? {
-            Some(table) => fused::forward(x.data()?, &table, &affine, y.data_mut()?),
-            None => {
-                let mut plain = y.empty_like()?;
-                apply(x.data()?, &affine, None, plain.data_mut::<T>()?);
-                self.shuffle.gather(&plain, &mut y, false)?;
-            }
-        }
-        found.keep(x, saved);
-        Ok(Output {
-            value: y,
-            aux: found.aux(self.training),
-        })
     }
 
     fn pull_back<T: Real>(&self, saved: Saved, dy: Tensor) -> Result<Vec<Option<Tensor>>> {
@@ -108,41 +67,9 @@ impl BatchNormShuffle {
         let Slopes { dgamma, b, d } = Slopes::new(self.training, rows, &at, &sums, &products)?;
         let abd = [affine.scale, &b, &d];
         backward_in_place(x.data()?, dx.data_mut()?, &affine, abd);
-        Ok(self.gradients(dx, [vector(&dgamma)?, vector(&sums)?]))
-    }
-
-    /// In the order of the inputs.
-    fn gradients(&self, dx: Tensor, [dgamma, dbeta]: [Tensor; 2]) -> Vec<Option<Tensor>> {
-        let mut all = vec![Some(dx), Some(dgamma), Some(dbeta)];
-        all.resize_with(self.norm().arity(), || None);
-        all
-    }
-
-    fn launch(
-        &self,
-        device: Device,
-        inputs: &[&Tensor],
-        statistics: Option<[Tensor; 2]>,
-        saved: &mut Saved,
-    ) -> Result<Output> {
-        let x = inputs[0];
-        refuse_scattered(device, inputs)?;
-        let (rows, channels) = rows_and_channels(x.shape());
-        let plan = Plan::new(x.dtype(), rows, channels)?;
-        let shuffle = Shuffle::new(x.dtype(), self.shuffle.maps(x)?, device.shared_limit()?)?;
-        let (settings, parameters) = (self.norm().settings(), &inputs[1..]);
-        let found = Coefficients::by_kernels(device, &plan, settings, x, parameters, statistics)?;
-        let table = self.shuffle.draw(device, x, false)?;
-        let mut y = result_of(self, inputs)?;
-        let at = found.channels();
-        let (from, to) = (x.address(), y.address_mut()?);
-        device.launch(&shuffle.forward(from, table.address(), at.scale, at.shift, to)?)?;
-        found.keep(x, saved);
-        saved.dtypes = inputs.iter().map(|t| t.dtype()).collect();
-        Ok(Output {
-            value: y,
-            aux: found.aux(self.training),
-        })
+        Ok(self
+            .norm()
+            .gradients(dx, [vector(&dgamma)?, vector(&sums)?], None))
     }
 
     fn launch_backward(
@@ -181,7 +108,57 @@ impl BatchNormShuffle {
         )?;
         device.launch_all(&launches)?;
         let dtype = |i: usize| saved.dtypes.get(i).copied().unwrap_or(DType::F32);
-        Ok(self.gradients(dx, [dgamma.cast(dtype(1))?, dbeta.cast(dtype(2))?]))
+        let parameters = [dgamma.cast(dtype(1))?, dbeta.cast(dtype(2))?];
+        Ok(self.norm().gradients(dx, parameters, None))
+    }
+}
+
+impl Normalisation for BatchNormShuffle {
+    fn run<T: Real>(&self, inputs: &[&Tensor], saved: &mut Saved) -> Result<Output> {
+        let x = inputs[0];
+        let found = Coefficients::on_cpu::<T>(self.norm().settings(), x, &inputs[1..])?;
+        let affine = found.affine::<T>(true)?;
+        let mut y = result_of(self, inputs)?;
+        match self.table(x, false)? {
+            Some(table) => fused::forward(x.data()?, &table, &affine, y.data_mut()?),
+            None => {
+                let mut plain = y.empty_like()?;
+                apply(x.data()?, &affine, None, plain.data_mut::<T>()?);
+                self.shuffle.gather(&plain, &mut y, false)?;
+            }
+        }
+        found.keep(x, saved);
+        Ok(Output {
+            value: y,
+            aux: found.aux(self.training),
+        })
+    }
+
+    fn launch(
+        &self,
+        device: Device,
+        inputs: &[&Tensor],
+        statistics: Option<[Tensor; 2]>,
+        saved: &mut Saved,
+    ) -> Result<Output> {
+        let x = inputs[0];
+        refuse_scattered(device, inputs)?;
+        let (rows, channels) = rows_and_channels(x.shape());
+        let plan = Plan::new(x.dtype(), rows, channels)?;
+        let shuffle = Shuffle::new(x.dtype(), self.shuffle.maps(x)?, device.shared_limit()?)?;
+        let (settings, parameters) = (self.norm().settings(), &inputs[1..]);
+        let found = Coefficients::by_kernels(device, &plan, settings, x, parameters, statistics)?;
+        let table = self.shuffle.draw(device, x, false)?;
+        let mut y = result_of(self, inputs)?;
+        let at = found.channels();
+        let (from, to) = (x.address(), y.address_mut()?);
+        device.launch(&shuffle.forward(from, table.address(), at.scale, at.shift, to)?)?;
+        found.keep(x, saved);
+        saved.dtypes = inputs.iter().map(|t| t.dtype()).collect();
+        Ok(Output {
+            value: y,
+            aux: found.aux(self.training),
+        })
     }
 }
 

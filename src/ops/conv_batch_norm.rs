@@ -1,7 +1,7 @@
 //! Convolution and batch normalisation as one: statistics from the convolution's epilogue in training, all
 //! of the normalisation in the epilogue in evaluation.
 
-use super::batch_norm::BatchNorm;
+use super::batch_norm::{BatchNorm, Normalisation};
 use super::batch_norm_shuffle::BatchNormShuffle;
 use super::conv2d::Conv2d;
 use super::fallback::{self, kernel_device};

@@ -1,12 +1,11 @@
 //! `kernels/add.cu`: sums are correctly rounded, so equality is exact.
 
-use half::{bf16, f16};
 use whatwhere::kernels::emulator::{Memory, Schedule};
 use whatwhere::kernels::{Address, add};
 use whatwhere::tensor::DType;
 
 use super::numbers::{LENGTHS, Number, assert_equal, drawn};
-use super::{emulator_is_there, run};
+use super::{in_every_dtype, run};
 
 fn check<T: Number>() {
     for elements in LENGTHS {
@@ -43,26 +42,7 @@ fn check<T: Number>() {
     }
 }
 
-#[test]
-fn f32s() {
-    if emulator_is_there() {
-        check::<f32>();
-    }
-}
-
-#[test]
-fn f16s() {
-    if emulator_is_there() {
-        check::<f16>();
-    }
-}
-
-#[test]
-fn bf16s() {
-    if emulator_is_there() {
-        check::<bf16>();
-    }
-}
+in_every_dtype!(check);
 
 #[test]
 fn refusals() {

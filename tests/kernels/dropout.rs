@@ -1,6 +1,5 @@
 //! `kernels/dropout.cu` against the CPU's dropout, bit for bit.
 
-use half::{bf16, f16};
 use whatwhere::cpu::dropout::Mask;
 use whatwhere::kernels::dropout::{self, Draw};
 use whatwhere::kernels::emulator::{Memory, Schedule};
@@ -9,7 +8,7 @@ use whatwhere::rng::{Key, Purpose};
 use whatwhere::tensor::DType;
 
 use super::numbers::{LENGTHS, Number, assert_equal, drawn};
-use super::{emulator_is_there, run};
+use super::{in_every_dtype, run};
 
 fn mask(p: f64) -> Mask {
     Mask {
@@ -70,26 +69,7 @@ fn check<T: Number>() {
     }
 }
 
-#[test]
-fn f32s() {
-    if emulator_is_there() {
-        check::<f32>();
-    }
-}
-
-#[test]
-fn f16s() {
-    if emulator_is_there() {
-        check::<f16>();
-    }
-}
-
-#[test]
-fn bf16s() {
-    if emulator_is_there() {
-        check::<bf16>();
-    }
-}
+in_every_dtype!(check);
 
 #[test]
 fn refusals() {

@@ -1,6 +1,5 @@
 //! `kernels/gap_linear.cu` against the CPU operations in f64.
 
-use half::{bf16, f16};
 use whatwhere::cpu::linear::LinearShape;
 use whatwhere::cpu::{global_avg_pool, linear};
 use whatwhere::kernels::Address;
@@ -11,7 +10,7 @@ use whatwhere::tensor::DType;
 
 use super::bounds::{assert_close, f64s, gamma};
 use super::numbers::{Number, drawn};
-use super::{emulator_is_there, run};
+use super::{emulator_is_there, in_every_dtype, run};
 
 /// Batch, map, channels, outputs: one position, 2x2, 7x7, H≠W; a last block of fewer images; channels that
 /// are one vector, many, more than the block has threads, and primes; outputs below and above its warps.
@@ -105,26 +104,7 @@ fn check<T: Number>() {
     }
 }
 
-#[test]
-fn f32s() {
-    if emulator_is_there() {
-        check::<f32>();
-    }
-}
-
-#[test]
-fn f16s() {
-    if emulator_is_there() {
-        check::<f16>();
-    }
-}
-
-#[test]
-fn bf16s() {
-    if emulator_is_there() {
-        check::<bf16>();
-    }
-}
+in_every_dtype!(check);
 
 /// An image's means and outputs do not depend on its batch.
 #[test]

@@ -1,6 +1,5 @@
 //! `kernels/global_avg_pool.cu` against the CPU operation in f64.
 
-use half::{bf16, f16};
 use whatwhere::cpu;
 use whatwhere::kernels::emulator::{Memory, Schedule};
 use whatwhere::kernels::image::Images;
@@ -9,7 +8,7 @@ use whatwhere::tensor::DType;
 
 use super::bounds::{assert_close, f64s, gamma};
 use super::numbers::{Number, drawn};
-use super::{emulator_is_there, run};
+use super::{emulator_is_there, in_every_dtype, run};
 
 /// One position, 2x2, 7x7, H≠W, more positions than 64 slices of 8; channels that are one vector, fill
 /// part of a block or several, and primes.
@@ -75,26 +74,7 @@ fn check<T: Number>() {
     }
 }
 
-#[test]
-fn f32s() {
-    if emulator_is_there() {
-        check::<f32>();
-    }
-}
-
-#[test]
-fn f16s() {
-    if emulator_is_there() {
-        check::<f16>();
-    }
-}
-
-#[test]
-fn bf16s() {
-    if emulator_is_there() {
-        check::<bf16>();
-    }
-}
+in_every_dtype!(check);
 
 /// The same image gives the same bits in any batch.
 #[test]

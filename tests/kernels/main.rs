@@ -51,3 +51,19 @@ fn run(launch: &Launch, schedule: Schedule) {
         panic!("{schedule:?}: {error}");
     }
 }
+
+/// The tests `f32s`, `f16s` and `bf16s`: what `check` does for each of these, where there is an emulator.
+macro_rules! in_every_dtype {
+    ($check:ident) => {
+        $crate::in_every_dtype!($check, f32s: f32, f16s: half::f16, bf16s: half::bf16);
+    };
+    ($check:ident, $($name:ident: $type:ty),+) => {$(
+        #[test]
+        fn $name() {
+            if $crate::emulator_is_there() {
+                $check::<$type>();
+            }
+        }
+    )+};
+}
+use in_every_dtype;

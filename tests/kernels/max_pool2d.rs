@@ -1,6 +1,5 @@
 //! `kernels/max_pool2d.cu` against the CPU operation; values are small integers and NaN, so all is exact.
 
-use half::{bf16, f16};
 use whatwhere::cpu;
 use whatwhere::cpu::max_pool2d::Offset;
 use whatwhere::cpu::window::Axis;
@@ -13,7 +12,7 @@ use whatwhere::tensor::DType;
 
 use super::bounds::f64s;
 use super::numbers::Number;
-use super::{emulator_is_there, run};
+use super::{in_every_dtype, run};
 
 /// One pooling: batch, map, channels, and kernel, stride, padding by rows and columns.
 struct Pooling {
@@ -167,26 +166,7 @@ fn check_all<T: Number>() {
     }
 }
 
-#[test]
-fn f32s() {
-    if emulator_is_there() {
-        check_all::<f32>();
-    }
-}
-
-#[test]
-fn f16s() {
-    if emulator_is_there() {
-        check_all::<f16>();
-    }
-}
-
-#[test]
-fn bf16s() {
-    if emulator_is_there() {
-        check_all::<bf16>();
-    }
-}
+in_every_dtype!(check_all);
 
 #[test]
 fn impossible_windows_are_refused() {

@@ -1,12 +1,11 @@
 //! `kernels/relu.cu` against its definition; elements are kept or zeroed, so equality is exact.
 
-use half::{bf16, f16};
 use whatwhere::kernels::emulator::{Memory, Schedule};
 use whatwhere::kernels::{Address, relu};
 use whatwhere::tensor::DType;
 
 use super::numbers::{LENGTHS, Number, assert_equal, drawn};
-use super::{emulator_is_there, run};
+use super::{emulator_is_there, in_every_dtype, run};
 
 fn check<T: Number>() {
     for elements in LENGTHS {
@@ -34,26 +33,7 @@ fn check<T: Number>() {
     }
 }
 
-#[test]
-fn f32s() {
-    if emulator_is_there() {
-        check::<f32>();
-    }
-}
-
-#[test]
-fn f16s() {
-    if emulator_is_there() {
-        check::<f16>();
-    }
-}
-
-#[test]
-fn bf16s() {
-    if emulator_is_there() {
-        check::<bf16>();
-    }
-}
+in_every_dtype!(check);
 
 /// As on the CPU: NaN stays NaN, and no gradient flows where the output is 0.
 #[test]

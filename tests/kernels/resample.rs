@@ -1,6 +1,6 @@
 //! `kernels/resample.cu` against the CPU path in f64, with the matrices of the four operations and others.
 
-use half::{bf16, f16};
+use half::f16;
 use whatwhere::cpu::resample::{Taps, resample as on_cpu};
 use whatwhere::kernels::Address;
 use whatwhere::kernels::emulator::{Memory, Schedule};
@@ -10,7 +10,7 @@ use whatwhere::tensor::DType;
 
 use super::bounds::{assert_close, f64s, gamma};
 use super::numbers::{Number, drawn};
-use super::{emulator_is_there, run};
+use super::{emulator_is_there, in_every_dtype, run};
 
 fn table(rows: &Taps, columns: &Taps) -> Table {
     Table::new(
@@ -107,26 +107,7 @@ fn check_all<T: Number>() {
     there_and_back(1, 80, windows(1, 1, 1, 1, 0), linear(2, 5));
 }
 
-#[test]
-fn f32s() {
-    if emulator_is_there() {
-        check_all::<f32>();
-    }
-}
-
-#[test]
-fn f16s() {
-    if emulator_is_there() {
-        check_all::<f16>();
-    }
-}
-
-#[test]
-fn bf16s() {
-    if emulator_is_there() {
-        check_all::<bf16>();
-    }
-}
+in_every_dtype!(check_all);
 
 /// Every f16 there is, weighted by one and by a third: only the rounding of the result is left.
 #[test]

@@ -1,6 +1,5 @@
 //! `kernels/transform.cu` against `data::Transform` and `data::Augment`, bit for bit.
 
-use half::{bf16, f16};
 use whatwhere::data::{Augment, Normalise, Transform};
 use whatwhere::kernels::Address;
 use whatwhere::kernels::emulator::{Memory, Schedule};
@@ -8,7 +7,7 @@ use whatwhere::kernels::transform::{self, Batch, Buffers};
 use whatwhere::tensor::DType;
 
 use super::numbers::Number;
-use super::{emulator_is_there, run};
+use super::{emulator_is_there, in_every_dtype, run};
 
 const INDICES: [i32; 5] = [3, 0, 6, 3, 5];
 
@@ -81,26 +80,7 @@ fn check_all<T: Number>() {
     check::<T>([4, 4], Some(9), 5);
 }
 
-#[test]
-fn f32s() {
-    if emulator_is_there() {
-        check_all::<f32>();
-    }
-}
-
-#[test]
-fn f16s() {
-    if emulator_is_there() {
-        check_all::<f16>();
-    }
-}
-
-#[test]
-fn bf16s() {
-    if emulator_is_there() {
-        check_all::<bf16>();
-    }
-}
+in_every_dtype!(check_all);
 
 /// Draws of many samples and epochs: each must be the host's.
 #[test]
