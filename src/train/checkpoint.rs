@@ -6,28 +6,25 @@
 //! their place, synced and renamed, the manifest last, so that at every instant the folder holds one
 //! whole checkpoint: a power cut loses at most the steps since.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype as FileDtype, View};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::files::{
+    OTHER_NETWORK, Stored, hex, parse, read_tensor, write_atomically, write_stored,
+};
 use super::{EpochRecord, Scaling, Sgd};
 use crate::nn::{Slot, Store};
-use crate::tensor::{DType, Tensor};
-use crate::{Error, Result, device::Device};
+use crate::tensor::Tensor;
+use crate::{Error, Result};
 
 /// The layout of checkpoints; a newer one is refused.
 const VERSION: u32 = 1;
 const MANIFEST: &str = "checkpoint.json";
 const VELOCITY: &str = "velocity:";
-
-/// What to do about tensors that do not fit.
-const OTHER_NETWORK: &str =
-    "the file is of another network; give the --model, --width and --data it was trained with";
 
 /// The counters of a run, and where its tensors are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -239,99 +236,12 @@ fn weights(store: &Store) -> Result<Vec<(String, Tensor)>> {
         .collect()
 }
 
-/// A tensor as `safetensors` sees it.
-struct Stored<'a> {
-    tensor: &'a Tensor,
-    bytes: &'a [u8],
-}
-
-impl View for Stored<'_> {
-    fn dtype(&self) -> FileDtype {
-        match self.tensor.dtype() {
-            DType::F64 => FileDtype::F64,
-            DType::F32 => FileDtype::F32,
-            DType::F16 => FileDtype::F16,
-            DType::BF16 => FileDtype::BF16,
-            DType::I32 => FileDtype::I32,
-            DType::U8 => FileDtype::U8,
-        }
-    }
-
-    fn shape(&self) -> &[usize] {
-        self.tensor.dims()
-    }
-
-    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-        self.bytes.into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
 fn write_tensors(path: &Path, mut tensors: Vec<(String, Tensor)>) -> Result<String> {
     for (_, tensor) in &mut tensors {
         *tensor = tensor.on_host()?;
     }
-    let mut views = Vec::with_capacity(tensors.len());
-    for (name, tensor) in &tensors {
-        let bytes = tensor.as_bytes()?;
-        views.push((name, Stored { tensor, bytes }));
-    }
-    let bytes = safetensors::serialize(views, None)
-        .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
-    write_atomically(path, &bytes)?;
-    Ok(hex(&Sha256::digest(&bytes)))
-}
-
-pub(super) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
-    SafeTensors::deserialize(bytes)
-        .map_err(|e| Error::file(path, format!("this is no whole safetensors file: {e}")))
-}
-
-pub(super) fn read_tensor(path: &Path, file: &SafeTensors, name: &str) -> Result<Tensor> {
-    let view = file
-        .tensor(name)
-        .map_err(|_| Error::file(path, format!("tensor {name} is missing: {OTHER_NETWORK}")))?;
-    let dtype = match view.dtype() {
-        FileDtype::F64 => DType::F64,
-        FileDtype::F32 => DType::F32,
-        FileDtype::F16 => DType::F16,
-        FileDtype::BF16 => DType::BF16,
-        other => {
-            let what = format!("tensor {name} holds {other:?}, expected floating-point numbers");
-            return Err(Error::file(path, what));
-        }
-    };
-    Tensor::from_bytes(view.shape(), dtype, view.data(), Device::Cpu)
-}
-
-/// Writes `bytes` to `path` so that the file is either the old or the new one, whole.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    let partial = path.with_file_name(name);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)?;
-        // The rename itself reaches the disk with the folder; that of a bare name is the current one.
-        match path.parent() {
-            Some(folder) if folder.as_os_str().is_empty() => File::open(".")?.sync_all(),
-            Some(folder) => File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
-    };
-    write().map_err(|source| {
-        // A partial file is of no use to anybody; the error that counts is the first one.
-        let _ = fs::remove_file(&partial);
-        Error::io(path, "write")(source)
-    })
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    let stored = tensors
+        .iter()
+        .map(|(name, tensor)| Ok((&**name, Stored::of(tensor)?)));
+    write_stored(path, stored.collect::<Result<Vec<_>>>()?)
 }

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod engine;
 mod evaluate;
+mod files;
 pub mod pretrained;
 mod scaling;
 mod schedule;
@@ -13,8 +14,8 @@ mod tally;
 mod trainer;
 
 pub use checkpoint::{Checkpoint, Manifest, load_weights, save_weights};
-pub(crate) use checkpoint::{hex, write_atomically};
 pub use evaluate::{Evaluation, TestDraw, evaluate, mean_and_std, right_answers, ten_passes};
+pub(crate) use files::{hex, write_atomically};
 pub use scaling::{LossScale, Scaling};
 pub use schedule::{Decay, Schedule};
 pub use sgd::{Sgd, Step};

@@ -10,16 +10,14 @@
 //!
 //! Half-precision files are widened. A prefix `module.` (PyTorch's wrapper for several GPUs) is taken off.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::Path;
 
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype as FileDtype, View};
 
-use super::checkpoint::{parse, read_tensor, write_atomically};
+use super::files::{Stored, parse, read_tensor, write_stored};
 use crate::device::Device;
 use crate::models::names::{Names, Naming, recognise};
 use crate::models::{Architecture, Network};
@@ -208,70 +206,36 @@ pub fn save(
     network: &Network,
     naming: Naming,
 ) -> Result<()> {
-    let mut stored = Vec::new();
     let there = tensors(architecture, network, naming)?;
+    let mut values = Vec::with_capacity(there.len());
     for (slot, (name, extents)) in network.store.slots().zip(there) {
         let value = network.store.value(slot)?.on_host()?;
-        let bytes = match (naming, value.dims()) {
+        let value = match (naming, value.dims()) {
             (Naming::Torchvision | Naming::Timm, &[o, h, w, i]) => {
-                let moved = with_real!(value.dtype(), "weights", T => {
+                with_real!(value.dtype(), "weights", T => {
                     let moved = to_oihw(value.data::<T>()?, [o, h, w, i]);
-                    Tensor::from_slice([o, i, h, w], &moved, Device::Cpu)?
-                });
-                moved.as_bytes()?.to_vec()
+                    Tensor::from_slice(extents, &moved, Device::Cpu)?
+                })
             }
-            _ => value.as_bytes()?.to_vec(),
+            _ => value.reshape(extents)?,
         };
-        if naming != Naming::Own
-            && let Some(norm) = name.strip_suffix(".running_var")
-        {
-            stored.push(Stored {
-                name: format!("{norm}.num_batches_tracked"),
-                dtype: FileDtype::I64,
-                extents: Vec::new(),
-                bytes: 0i64.to_le_bytes().to_vec(),
-            });
-        }
-        stored.push(Stored {
-            name,
-            dtype: match value.dtype() {
-                DType::F64 => FileDtype::F64,
-                _ => FileDtype::F32,
-            },
-            extents,
-            bytes,
-        });
+        values.push((name, value));
     }
-    let views = stored.iter().map(|t| (t.name.as_str(), t));
-    let bytes = safetensors::serialize(views, None)
-        .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
-    write_atomically(path, &bytes)
+    let is_norm = |name: &str| naming != Naming::Own && name.ends_with(".running_var");
+    let norms = values.iter().filter(|(name, _)| is_norm(name));
+    let counts: Vec<String> = norms
+        .map(|(name, _)| name.replace("running_var", COUNT))
+        .collect();
+    let mut stored = Vec::new();
+    for (name, value) in &values {
+        stored.push((&**name, Stored::of(value)?));
+    }
+    stored.extend(counts.iter().map(|name| (&**name, Stored::count(0))));
+    write_stored(path, stored).map(drop)
 }
 
-struct Stored {
-    name: String,
-    dtype: FileDtype,
-    extents: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl View for &Stored {
-    fn dtype(&self) -> FileDtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.extents
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.bytes.as_slice().into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
+/// What PyTorch's normalisations keep beside their statistics.
+const COUNT: &str = "num_batches_tracked";
 
 const WRAPPER: &str = "module.";
 
@@ -296,7 +260,7 @@ fn stored_name(file: &SafeTensors, name: &str) -> String {
 }
 
 fn no_weights(name: &str) -> bool {
-    name.ends_with("num_batches_tracked") || name.starts_with("velocity:")
+    name.ends_with(COUNT) || name.starts_with("velocity:")
 }
 
 /// How a tensor of ours is shaped there, in words.
