@@ -47,20 +47,22 @@ def normals(key, lane, count):
     return np.sqrt(-2.0 * np.log(1.0 - u[0::2])) * np.cos(2.0 * math.pi * u[1::2])
 
 
-def initial(seed, name, shape, std=None, bound=None):
-    """The first values of the tensor called `name`: normal with `std`, or uniform in ±`bound`."""
+def named(seed, name, shape, sample):
+    """Numbers of `sample` (uniforms, normals) for the tensor called `name`, as first values are drawn."""
     hashed = 0xCBF29CE484222325
     for byte in name.encode():
         hashed = (hashed ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
     key, size = key_of(seed, INIT, hashed, 0), math.prod(shape)
-    chunks = []
-    for lane, start in enumerate(range(0, size, 4096)):
-        count = min(4096, size - start)
-        if std is not None:
-            chunks.append(std * normals(key, lane, count))
-        else:
-            chunks.append(bound * (2.0 * uniforms(key, lane, count) - 1.0))
-    return torch.from_numpy(np.concatenate(chunks).reshape(shape))
+    lanes = enumerate(range(0, size, 4096))
+    values = [sample(key, lane, min(4096, size - start)) for lane, start in lanes]
+    return torch.from_numpy(np.concatenate(values).reshape(shape))
+
+
+def initial(seed, name, shape, std=None, bound=None):
+    """The first values of the tensor called `name`: normal with `std`, or uniform in ±`bound`."""
+    if std is not None:
+        return std * named(seed, name, shape, normals)
+    return bound * (2.0 * named(seed, name, shape, uniforms) - 1.0)
 
 
 class Shuffle(nn.Module):

@@ -16,21 +16,13 @@ import torchvision
 from torch import nn
 from torchvision.models import resnet, vgg
 
-from draws import INIT, images, key_of, normals, uniforms
+from draws import images, named, normals, uniforms
 
 SEED, CLASSES = 6, 10
 
 
 def draw(name, shape):
-    hashed = 0xCBF29CE484222325
-    for byte in name.encode():
-        hashed = (hashed ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    key, size = key_of(SEED, INIT, hashed, 0), math.prod(shape)
-    values = []
-    for lane, start in enumerate(range(0, size, 4096)):
-        count = min(4096, size - start)
-        values += [torch.from_numpy((uniforms if name.endswith("running_var") else normals)(key, lane, count))]
-    values = torch.cat(values).reshape(shape)
+    values = named(SEED, name, shape, uniforms if name.endswith("running_var") else normals)
     if name.endswith("running_var"):
         return 0.5 + values
     if len(shape) == 1:

@@ -4,6 +4,7 @@ use super::fallback::{self, kernel_device};
 use super::global_avg_pool::GlobalAvgPool;
 use super::linear::Linear;
 use super::product::{self, Epilogue};
+use super::relu;
 use super::{
     Case, Cost, Declaration, Input, Operation, Output, Saved, result_of, same_kind, shapes,
 };
@@ -127,17 +128,11 @@ impl Operation for GapLinear {
         let mut dy = cotangent;
         if self.relu {
             dy = dy.into_unique()?;
-            let y = &saved.tensors[2];
-            if let Some(device) = kernel_device(&[&dy]) {
-                let (y, at) = (y.address(), dy.address_mut()?);
-                let plan = kernels::relu::backward(dy.dtype(), dy.len(), y, at, at);
-                if let Err(why) = plan.and_then(|launch| device.launch(&launch)) {
+            match relu::gate(&saved.tensors[2], &mut dy) {
+                Err(why) if kernel_device(&[&dy]).is_some() => {
                     return fallback::vjp(self, saved, dy, wanted, why);
                 }
-            } else {
-                with_real!(y.dtype(), NAME, T => {
-                    cpu::relu::backward_in_place::<T>(y.data()?, dy.data_mut()?)
-                });
+                done => done?,
             }
             saved.tensors.truncate(2);
         }

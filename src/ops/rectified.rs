@@ -4,13 +4,14 @@ use super::conv2d::Conv2d;
 use super::fallback::{self, kernel_device};
 use super::linear::Linear;
 use super::product::{self, Epilogue};
+use super::relu;
 use super::{
     Case, Cost, Declaration, Input, Operation, Output, Saved, result_of, same_kind, shapes,
 };
 use crate::cpu::conv2d::ConvShape;
 use crate::kernels::linear::as_convolution;
 use crate::tensor::{Shape, Tensor};
-use crate::{Result, cpu, kernels, with_real};
+use crate::{Result, cpu, with_real};
 
 const NAME: &str = "rectified";
 
@@ -83,17 +84,11 @@ impl Operation for Rectified {
         wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
         let mut dy = cotangent.into_unique()?;
-        if let Some(device) = kernel_device(&[&dy]) {
-            let (y, at) = (saved.tensors[2].address(), dy.address_mut()?);
-            let plan = kernels::relu::backward(dy.dtype(), dy.len(), y, at, at);
-            if let Err(why) = plan.and_then(|launch| device.launch(&launch)) {
+        match relu::gate(&saved.tensors[2], &mut dy) {
+            Err(why) if kernel_device(&[&dy]).is_some() => {
                 return fallback::vjp(self, saved, dy, wanted, why);
             }
-        } else {
-            let y = &saved.tensors[2];
-            with_real!(y.dtype(), NAME, T => {
-                cpu::relu::backward_in_place::<T>(y.data()?, dy.data_mut()?)
-            });
+            done => done?,
         }
         saved.tensors.truncate(2);
         self.inside().vjp(saved, dy, wanted)

@@ -9,6 +9,22 @@ use crate::{Result, cpu, kernels, with_real};
 #[derive(Clone, Copy, Debug)]
 pub struct Relu;
 
+/// The vjp in place: `dy` becomes 0 where the rectified `y` is.
+///
+/// # Errors
+/// On a device with kernels, why they cannot do it.
+pub(super) fn gate(y: &Tensor, dy: &mut Tensor) -> Result<()> {
+    if let Some(device) = kernel_device(&[dy]) {
+        let at = dy.address_mut()?;
+        let plan = kernels::relu::backward(dy.dtype(), dy.len(), y.address(), at, at)?;
+        return device.launch(&plan);
+    }
+    with_real!(y.dtype(), "relu", T => {
+        cpu::relu::backward_in_place::<T>(y.data()?, dy.data_mut()?)
+    });
+    Ok(())
+}
+
 impl Operation for Relu {
     fn name(&self) -> &'static str {
         "relu"
@@ -39,19 +55,12 @@ impl Operation for Relu {
 
     fn vjp(&self, saved: Saved, cotangent: Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let mut dx = cotangent.into_unique()?;
-        if let Some(device) = kernel_device(&[&dx]) {
-            let (y, dx_at) = (saved.tensors[0].address(), dx.address_mut()?);
-            let plan = kernels::relu::backward(dx.dtype(), dx.len(), y, dx_at, dx_at);
-            return match plan.and_then(|launch| device.launch(&launch)) {
-                Ok(()) => Ok(vec![Some(dx)]),
-                Err(why) => fallback::vjp(self, saved, dx, wanted, why),
-            };
+        match gate(&saved.tensors[0], &mut dx) {
+            Err(why) if kernel_device(&[&dx]).is_some() => {
+                fallback::vjp(self, saved, dx, wanted, why)
+            }
+            done => done.map(|()| vec![Some(dx)]),
         }
-        let [y] = saved.take();
-        with_real!(y.dtype(), self.name(), T => {
-            cpu::relu::backward_in_place::<T>(y.data()?, dx.data_mut()?)
-        });
-        Ok(vec![Some(dx)])
     }
 
     fn cost(&self, inputs: &[&Shape]) -> Cost {

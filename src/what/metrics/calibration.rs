@@ -1,5 +1,6 @@
 //! Whether confidences are probabilities.
 
+use super::expect_pairs;
 use crate::{Error, Result};
 
 /// Confidences and outcomes in bins of equal width over 0 to 1: bin k of K holds confidences in
@@ -37,14 +38,7 @@ impl Calibration {
     /// # Errors
     /// Unlike lengths; a confidence outside 0 to 1, or not a number. Nothing is added then.
     pub fn add(&mut self, confidences: &[f32], right: &[bool]) -> Result<()> {
-        if confidences.len() != right.len() {
-            let what = format!(
-                "{} confidences for {} outcomes",
-                confidences.len(),
-                right.len()
-            );
-            return Err(Error::shape("calibration", what));
-        }
+        expect_pairs("calibration", confidences, right)?;
         if let Some(at) = confidences.iter().position(|c| !(0.0..=1.0).contains(c)) {
             let what = format!(
                 "pixel {at}: confidence {} is no probability",

@@ -4,6 +4,7 @@
 //! k / N. Pixels of equal confidence cannot be told apart, so they come and go together: every figure
 //! here is a function of how many right and wrong ones there are at each distinct value.
 
+use super::expect_pairs;
 use super::order;
 use crate::{Error, Result};
 
@@ -73,14 +74,7 @@ impl Failures {
     /// # Errors
     /// Unlike lengths; a confidence that is not a number. Nothing is added then.
     pub fn add(&mut self, confidences: &[f32], right: &[bool]) -> Result<()> {
-        if confidences.len() != right.len() {
-            let what = format!(
-                "{} confidences for {} outcomes",
-                confidences.len(),
-                right.len()
-            );
-            return Err(Error::shape("failures", what));
-        }
+        expect_pairs("failures", confidences, right)?;
         if let Some(at) = confidences.iter().position(|c| c.is_nan()) {
             let what = format!(
                 "image {}: the confidence of pixel {at} is not a number",

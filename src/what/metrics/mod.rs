@@ -27,3 +27,15 @@ pub use dissect::{Detector, Dissection};
 pub use failure::{FailureMeasures, Failures};
 pub use inspectability::{Assignment, Inspectability, Overlap, ThresholdScan};
 pub use quantile::{Narrowed, Quantiles};
+
+use crate::{Error, Result};
+
+/// Refuses another number of outcomes than of confidences.
+fn expect_pairs(op: &'static str, confidences: &[f32], right: &[bool]) -> Result<()> {
+    if confidences.len() == right.len() {
+        return Ok(());
+    }
+    let (count, outcomes) = (confidences.len(), right.len());
+    let what = format!("{count} confidences for {outcomes} outcomes");
+    Err(Error::shape(op, what))
+}
